@@ -1,0 +1,55 @@
+//! Builds the three programs as static binaries, the form an empty image can start.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::image::SERVICES;
+
+/// What to build.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// The target triple; naming it keeps the flags away from procedural macros, which cannot be static.
+    pub target: String,
+    /// The Cargo profile: `release`, or `dev` for tests.
+    pub profile: String,
+}
+
+/// Builds below the repository's `root` and copies the programs to `to`.
+///
+/// # Errors
+/// When cargo fails or the folder cannot be written.
+pub fn build(root: &Path, to: &Path, build: &Build) -> Result<()> {
+    let target_dir = root.join("target/static");
+    let status = Command::new("cargo")
+        .current_dir(root)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .args(["build", "--locked", "--quiet"])
+        .args(SERVICES.iter().flat_map(|service| ["--package", service]))
+        .args([
+            "--target",
+            &build.target,
+            "--profile",
+            &build.profile,
+            "--target-dir",
+        ])
+        .arg(&target_dir)
+        .status()
+        .context("starting cargo")?;
+    ensure!(status.success(), "cargo build failed ({status})");
+    let folder = if build.profile == "dev" {
+        "debug"
+    } else {
+        &build.profile
+    };
+    let from = target_dir.join(&build.target).join(folder);
+    fs::create_dir_all(to).with_context(|| format!("creating {}", to.display()))?;
+    for service in SERVICES {
+        let (from, to) = (from.join(service), to.join(service));
+        fs::copy(&from, &to)
+            .with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+    }
+    Ok(())
+}
