@@ -151,7 +151,7 @@ fn config(service: &str, version: &str, architecture: Architecture, layer: &str)
     json!({
         "architecture": architecture.name(),
         "os": "linux",
-        "created": "1970-01-01T00:00:00Z",
+        "created": "2026-01-01T00:00:00Z",
         "config": {
             "User": "1000:1000",
             "Env": ["PATH=/usr/local/bin"],
@@ -169,7 +169,7 @@ fn config(service: &str, version: &str, architecture: Architecture, layer: &str)
             },
         },
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{layer}")] },
-        "history": [{ "created": "1970-01-01T00:00:00Z", "created_by": "cargo nas" }],
+        "history": [{ "created": "2026-01-01T00:00:00Z", "created_by": "cargo nas" }],
     })
 }
 
