@@ -1,1 +1,29 @@
-//! tests.
+//! The stand-in world: a Discord, language models and listeners that live in this process, and a `House` in which the three
+//! real programs run.
+//!
+//! A test is a short story: `World::start`, `House::new`, start the bot, say something, expect the answer, `finish`. The world
+//! refuses what the real ones refuse, and `finish` fails on every outgoing message that the story did not expect.
+#![expect(
+    clippy::expect_used,
+    reason = "a broken stand-in must stop the test that uses it, loudly"
+)]
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "every wait of the world panics when its bound is passed: that is its purpose"
+)]
+#![expect(
+    clippy::must_use_candidate,
+    clippy::return_self_not_must_use,
+    reason = "a story says what happens; it does not always look at what came back"
+)]
+
+pub mod house;
+pub mod world;
+
+pub use house::{Finished, House, Running};
+pub use world::World;
+
+use std::time::Duration;
+
+/// How long a test waits for anything before it fails: generous, because machines are busy.
+pub const PATIENCE: Duration = Duration::from_secs(90);

@@ -1,1 +1,7 @@
-//! Integration tests.
+//! Every test that drives the real programs against the stand-in world, in one binary.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail like tests: at once"
+)]
+
+mod world;

@@ -1,0 +1,80 @@
+//! The three programs, built once per test run: cargo builds no other package's binaries for a test.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+static BUILT: OnceLock<PathBuf> = OnceLock::new();
+
+/// The path of a program that is as new as its source.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    BUILT.get_or_init(build).join(name)
+}
+
+fn build() -> PathBuf {
+    let me = std::env::current_exe().expect("the path of this program");
+    // target/<profile>/deps/it-… for tests, target/<profile>/demo for programs.
+    let mut profile = me.parent().expect("a directory").to_owned();
+    if profile.ends_with("deps") {
+        profile.pop();
+    }
+    let target = profile.parent().expect("the target directory").to_owned();
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace")
+        .to_owned();
+    let release = profile.ends_with("release");
+    let mut cargo = Command::new(
+        option_env!("CARGO")
+            .filter(|path| Path::new(path).exists())
+            .unwrap_or("cargo"),
+    );
+    cargo
+        .current_dir(workspace)
+        .args([
+            "build",
+            "--locked",
+            "--quiet",
+            "-p",
+            "bot",
+            "-p",
+            "backup-sidecar",
+            "-p",
+            "log-shipper",
+            "--target-dir",
+        ])
+        .arg(&target);
+    if release {
+        cargo.arg("--release");
+    }
+    // Cargo itself holds a lock on the target directory, so several test programs may ask at once.
+    let status = cargo.status().expect("cargo");
+    assert!(status.success(), "the three programs do not build");
+    let built = target.join(if release { "release" } else { "debug" });
+    if rustix::process::geteuid().is_root() && !open_to_all(&built) {
+        reachable(&built)
+    } else {
+        built
+    }
+}
+
+/// Whether every directory up to the root lets everybody pass.
+fn open_to_all(path: &Path) -> bool {
+    path.ancestors().all(|part| {
+        part.metadata()
+            .is_ok_and(|facts| facts.permissions().mode() & 0o001 != 0)
+    })
+}
+
+/// Copies the programs to where an unprivileged user can reach them.
+fn reachable(built: &Path) -> PathBuf {
+    let place = std::env::temp_dir().join(format!("kotonoha-programs-{}", std::process::id()));
+    std::fs::create_dir_all(&place).expect("a directory");
+    std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o755)).expect("an open door");
+    for name in ["bot", "backup-sidecar", "log-shipper"] {
+        std::fs::copy(built.join(name), place.join(name)).expect("a copy");
+    }
+    place
+}
