@@ -17,6 +17,8 @@
     reason = "a story says what happens; it does not always look at what came back"
 )]
 
+pub mod bench;
+pub mod disk;
 pub mod house;
 pub mod world;
 

@@ -1,0 +1,333 @@
+//! Logs beside gzip, zstd and ripgrep: with verification before anything is deleted on our side, without on theirs.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::{Band, Row, Sample, Table, cpu_ms, memory_kib, run, run_launch};
+use crate::PATIENCE;
+use crate::house::{House, NOBODY};
+
+/// The first line's instant: the beginning of a day in UTC.
+const DAY: i64 = 1_795_737_600;
+
+/// A segment's size, as the programs close them.
+const SEGMENT_BYTES: usize = 10 << 20;
+
+/// What Python's `RotatingFileHandler`, 10 MB × 5, keeps: 60 MB of plain lines.
+const PEER_KEEPS_BYTES: f64 = 60e6;
+
+/// Measures the log shipper on `mebibytes` of lines, in `rounds` interleaved rounds.
+///
+/// # Errors
+/// When a program fails.
+pub fn measure(mebibytes: usize, rounds: usize, table: &mut Table) -> Result<()> {
+    let house = House::alone();
+    let segments = (mebibytes << 20).div_ceil(SEGMENT_BYTES);
+    let originals = house.path("originals");
+    fs::create_dir(&originals)?;
+    let lines = generate(&originals, segments)?;
+    table.note(format!(
+        "{segments} segments of 10 MiB, {lines} lines over one day, 60 % of the text Japanese"
+    ));
+    let bench = Bench {
+        house,
+        originals,
+        lines,
+    };
+    bench.compress(rounds, table)?;
+    bench.search(rounds, table)?;
+    bench.closed_to_durable(rounds, table)?;
+    bench.idle(table)
+}
+
+struct Bench {
+    house: House,
+    originals: PathBuf,
+    lines: u64,
+}
+
+impl Bench {
+    fn fresh_logs(&self) -> Result<()> {
+        fs::remove_dir_all(self.house.logs())?;
+        fs::create_dir(self.house.logs())?;
+        for entry in fs::read_dir(&self.originals)? {
+            let entry = entry?;
+            fs::copy(entry.path(), self.house.logs().join(entry.file_name()))?;
+        }
+        give(&self.house.logs())
+    }
+
+    fn shipper(&self) -> crate::house::Launch {
+        self.house
+            .program("log-shipper")
+            .env("LOG_RETENTION_DAYS", "3650")
+            .env("LOG_MAX_TOTAL_SIZE", "100000")
+    }
+
+    fn compress(&self, rounds: usize, table: &mut Table) -> Result<()> {
+        let (mut ours, mut gzip, mut zstd) =
+            (Sample::default(), Sample::default(), Sample::default());
+        let place = self.house.path("peer").display().to_string();
+        for _ in 0..rounds {
+            self.fresh_logs()?;
+            ours.add(run_launch(self.shipper().args(["sweep"]))?.cpu_secs);
+            gzip.add(self.peer(&place, "gzip -6")?);
+            zstd.add(self.peer(&place, "zstd -q -3")?);
+        }
+        let our_bytes = total_bytes(&self.house.logs(), ".zst")?;
+        self.peer(&place, "gzip -6")?;
+        let their_bytes = total_bytes(Path::new(&place), ".out")?;
+        let what = "compress + sync + verify, CPU s";
+        table.add(Row::beside(
+            what,
+            ours.clone(),
+            "gzip -6",
+            gzip,
+            Band::RatioAtMost(0.22),
+        ));
+        table.add(Row::beside(what, ours, "zstd -3", zstd, Band::Shown));
+        table.add(Row::beside(
+            "bytes of all segments, MiB (the same in every run)",
+            Sample::of([our_bytes / 1_048_576.0; 3]),
+            "gzip -6",
+            Sample::of([their_bytes / 1_048_576.0; 3]),
+            Band::RatioAtMost(0.86),
+        ));
+        let plain = total_bytes(&self.originals, ".log")?;
+        let mean_line = plain / self.lines as f64;
+        let kept = PEER_KEEPS_BYTES / (our_bytes / self.lines as f64);
+        table.add(Row::beside(
+            "lines kept in 60 MB, thousands (computed from the bytes)",
+            Sample::of([kept / 1e3; 3]),
+            "10 MB × 5, plain",
+            Sample::of([PEER_KEEPS_BYTES / mean_line / 1e3; 3]),
+            Band::RatioAtLeast(6.0),
+        ));
+        Ok(())
+    }
+
+    fn peer(&self, place: &str, compressor: &str) -> Result<f64> {
+        let from = self.originals.display();
+        let shell = format!(
+            "rm -rf {place}; mkdir {place}; for f in {from}/*.log; do {compressor} -c $f > {place}/$(basename $f).out || exit 1; done"
+        );
+        Ok(run(&shell)?.cpu_secs)
+    }
+
+    fn search(&self, rounds: usize, table: &mut Table) -> Result<()> {
+        let logs = self.house.logs().display().to_string();
+        let has_rg = run("command -v rg && command -v zstd").is_ok();
+        let at = |hour: i64| {
+            Timestamp::from_second(DAY + hour * 3_600).map(|instant| instant.to_string())
+        };
+        let (from, to) = (at(12)?, at(13)?);
+        let (mut full, mut hour, mut rg) =
+            (Sample::default(), Sample::default(), Sample::default());
+        for _ in 0..rounds {
+            full.add(run_launch(self.shipper().args(["search", "-c", "canary-needle"]))?.cpu_secs);
+            let bounded = [
+                "search",
+                "-c",
+                "canary-needle",
+                "--since",
+                &from,
+                "--until",
+                &to,
+            ];
+            hour.add(run_launch(self.shipper().args(bounded))?.cpu_secs);
+            if has_rg {
+                rg.add(
+                    run(&format!(
+                        "rg -z -c -F canary-needle {logs}/*.zst > /dev/null"
+                    ))?
+                    .cpu_secs,
+                );
+            }
+        }
+        if has_rg {
+            table.add(Row::beside(
+                "search of everything, CPU s",
+                full.clone(),
+                "rg -z",
+                rg,
+                Band::RatioAtMost(0.7),
+            ));
+        } else {
+            table.note("ripgrep is not installed, so it is not in the table");
+        }
+        table.add(Row::beside(
+            "search of everything against one hour of the day, CPU s",
+            full,
+            "one hour",
+            hour,
+            Band::RatioAtLeast(10.0),
+        ));
+        Ok(())
+    }
+
+    /// From the rename that closes a segment until only its verified, compressed form is there.
+    fn closed_to_durable(&self, rounds: usize, table: &mut Table) -> Result<()> {
+        fs::remove_dir_all(self.house.logs())?;
+        fs::create_dir(self.house.logs())?;
+        give(&self.house.logs())?;
+        let mut shipper = self.shipper().start();
+        shipper.wait_event("start");
+        let mut waited = Sample::default();
+        let names: Vec<PathBuf> = entries(&self.originals)?;
+        for original in names.iter().take(rounds.max(3)) {
+            let Some(name) = original.file_name() else {
+                continue;
+            };
+            let closed = self.house.logs().join(name);
+            let written = self.house.logs().join("bot.log");
+            fs::copy(original, &written)?;
+            own(&written)?;
+            let mut done = closed.clone().into_os_string();
+            done.push(".zst");
+            let begun = Instant::now();
+            fs::hard_link(&written, &closed)?;
+            fs::remove_file(&written)?;
+            while closed.exists() || !Path::new(&done).exists() {
+                anyhow::ensure!(
+                    begun.elapsed() < PATIENCE,
+                    "the segment was never compressed"
+                );
+                thread::sleep(Duration::from_millis(1));
+            }
+            waited.add(begun.elapsed().as_secs_f64());
+        }
+        shipper.stop();
+        table.add(Row::alone(
+            "closed → durable and verified, s",
+            waited,
+            Band::AtMost(0.3),
+        ));
+        Ok(())
+    }
+
+    /// A minute beside 10,000 compressed segments, once the first sweep is over.
+    fn idle(&self, table: &mut Table) -> Result<()> {
+        fs::remove_dir_all(self.house.logs())?;
+        fs::create_dir(self.house.logs())?;
+        let small = zstd::encode_all(&b"{}\n"[..], 1)?;
+        for number in 0..10_000 {
+            fs::write(
+                self.house
+                    .logs()
+                    .join(format!("{}.zst", name(DAY * 1_000 + number))),
+                &small,
+            )?;
+        }
+        give(&self.house.logs())?;
+        let mut shipper = self.shipper().start();
+        shipper.wait_event("start");
+        // The first sweep lists everything; its cost is not idleness.
+        thread::sleep(Duration::from_secs(20));
+        let mut used = Sample::default();
+        for _ in 0..3 {
+            let before = cpu_ms(shipper.pid());
+            thread::sleep(Duration::from_secs(60));
+            used.add(cpu_ms(shipper.pid()) - before);
+        }
+        let memory = memory_kib(shipper.pid(), "RssAnon").unwrap_or(f64::NAN) / 1024.0;
+        shipper.stop();
+        table.add(Row::alone(
+            "idle beside 10,000 segments, CPU ms a minute (in steps of 10)",
+            used,
+            Band::AtMost(20.0),
+        ));
+        table.add(Row::alone(
+            "log shipper, anonymous memory, MiB",
+            Sample::of([memory]),
+            Band::AtMost(6.0),
+        ));
+        Ok(())
+    }
+}
+
+fn generate(dir: &Path, segments: usize) -> Result<u64> {
+    let mut chance = fastrand::Rng::with_seed(3);
+    let mut lines = 0;
+    let step_ms = 86_400_000 / (segments as i64 * 30_000).max(1);
+    let mut millis = DAY * 1_000;
+    for _ in 0..segments {
+        let mut text = String::with_capacity(SEGMENT_BYTES + 1024);
+        while text.len() < SEGMENT_BYTES {
+            line(&mut text, lines, millis, &mut chance)?;
+            lines += 1;
+            millis += step_ms;
+        }
+        // A segment is named by the instant it was closed: after its last line.
+        fs::write(dir.join(name(millis)), text)?;
+    }
+    Ok(lines)
+}
+
+fn line(text: &mut String, seq: u64, millis: i64, chance: &mut fastrand::Rng) -> Result<()> {
+    const MESSAGES: [&str; 6] = [
+        "返事をしました",
+        "つながりが切れました。つなぎ直します",
+        "会話を始めました",
+        "モデルが混んでいます。少し待ちます",
+        "a turn was answered",
+        "typing",
+    ];
+    let needle = if chance.u32(..100) == 0 {
+        "canary-needle"
+    } else {
+        "—"
+    };
+    let ts = Timestamp::from_millisecond(millis)?;
+    writeln!(
+        text,
+        "{{\"ts\":\"{ts:.3}\",\"level\":\"INFO\",\"service\":\"bot\",\"seq\":{seq},\"start\":\"5f3a9c01\",\"target\":\"bot::turn\",\"event\":\"turn.answered\",\"msg\":\"{}\",\"conversation\":{},\"turn\":\"{:08x}\",\"ms\":{},\"input_tokens\":{},\"output_tokens\":{},\"note\":\"{needle}\"}}",
+        MESSAGES[chance.usize(..MESSAGES.len())],
+        1_400_000_000_000_000_000_u64 + chance.u64(..2_000),
+        chance.u32(..),
+        chance.u32(200..4_000),
+        chance.u32(100..3_000),
+        chance.u32(10..400),
+    )?;
+    Ok(())
+}
+
+fn name(closed_ms: i64) -> String {
+    let instant = Timestamp::from_millisecond(closed_ms).unwrap_or_default();
+    format!("bot.{}.log", instant.strftime("%Y%m%dT%H%M%S.%3fZ"))
+}
+
+fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = fs::read_dir(dir)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn total_bytes(dir: &Path, ending: &str) -> Result<f64> {
+    let paths = entries(dir)?;
+    let ours = paths
+        .iter()
+        .filter(|path| path.to_string_lossy().ends_with(ending));
+    let sizes = ours.map(|path| Ok(fs::metadata(path)?.len() as f64));
+    sizes.sum::<Result<f64>>()
+}
+
+fn own(path: &Path) -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        chown(path, Some(NOBODY), Some(NOBODY))?;
+    }
+    Ok(())
+}
+
+fn give(dir: &Path) -> Result<()> {
+    own(dir)?;
+    entries(dir)?.iter().try_for_each(|path| own(path))
+}
