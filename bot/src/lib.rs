@@ -1,1 +1,4 @@
 //! bot.
+
+pub mod discord;
+pub mod store;

@@ -1,0 +1,92 @@
+//! Which channels there are, and what each is: the little that routing and catching up need, instead of a cache.
+
+use std::collections::HashMap;
+
+use super::wire;
+
+/// More places than this are not remembered: the rest are asked for when they speak.
+const MOST_PLACES: usize = 50_000;
+
+/// What kind of place a channel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaceKind {
+    /// A thread can be opened from a message here.
+    Text,
+    /// A thread or forum post.
+    Thread,
+    /// A direct message.
+    Direct,
+    /// People can write here, but no thread can be opened.
+    Other,
+    /// Nobody can write here.
+    Silent,
+}
+
+/// One channel or thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What it is.
+    pub kind: PlaceKind,
+    /// Which server it is in; 0 for none.
+    pub guild: u64,
+    /// The channel that a thread belongs to; 0 for none.
+    pub parent: u64,
+    /// Who opened a thread; 0 for nobody.
+    pub opener: u64,
+    /// The newest message known; 0 for none.
+    pub newest: u64,
+}
+
+impl From<&wire::Channel> for Place {
+    fn from(channel: &wire::Channel) -> Self {
+        let id = |id: Option<wire::Id>| id.unwrap_or_default().0;
+        Self {
+            kind: match channel.kind {
+                0 | 5 => PlaceKind::Text,
+                1 | 3 => PlaceKind::Direct,
+                10..=12 => PlaceKind::Thread,
+                4 | 14..=16 => PlaceKind::Silent,
+                _ => PlaceKind::Other,
+            },
+            guild: id(channel.guild_id),
+            parent: id(channel.parent_id),
+            opener: id(channel.owner_id),
+            newest: id(channel.last_message_id),
+        }
+    }
+}
+
+/// All places known. Its one owner is the intake loop.
+#[derive(Debug, Default)]
+pub struct Places {
+    known: HashMap<u64, Place>,
+}
+
+impl Places {
+    /// A channel or thread was told of.
+    pub fn learn(&mut self, channel: &wire::Channel, guild: Option<u64>) {
+        let mut place = Place::from(channel);
+        if let (0, Some(guild)) = (place.guild, guild) {
+            place.guild = guild;
+        }
+        if self.known.len() < MOST_PLACES || self.known.contains_key(&channel.id.0) {
+            self.known.insert(channel.id.0, place);
+        }
+    }
+
+    /// A place is gone.
+    pub fn forget(&mut self, channel: u64) {
+        self.known.remove(&channel);
+    }
+
+    /// A whole server is gone.
+    pub fn forget_guild(&mut self, guild: u64) {
+        self.known.retain(|_, place| place.guild != guild);
+    }
+
+    /// What is known of `channel`.
+    #[must_use]
+    pub fn get(&self, channel: u64) -> Option<Place> {
+        self.known.get(&channel).copied()
+    }
+}

@@ -1,0 +1,288 @@
+//! Forgetting and showing what is kept of one person.
+//!
+//! A forgetting leaves a tombstone in the database and in `forgotten.jsonl` beside it: when an older backup is
+//! restored, the next start reads that file and forgets again.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use serde::{Deserialize, Serialize};
+
+use super::turns::instant;
+use super::{Error, Role, State, Store, schema};
+
+/// The file of tombstones, beside the database.
+const FORGOTTEN_FILE: &str = "forgotten.jsonl";
+
+/// Who asked to be forgotten, where, up to when. Nothing that was said.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Tombstone {
+    /// The member's id.
+    pub user: u64,
+    /// One scope (`thread:1`), or empty for everything.
+    #[serde(default)]
+    pub scope: String,
+    /// Words up to this instant are gone.
+    pub until_ms: i64,
+}
+
+/// What a forgetting took away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Messages deleted: the member's, and the answers to them.
+    pub messages: usize,
+    /// Turns that no longer name the member.
+    pub turns: usize,
+}
+
+/// One message of an export.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Exported {
+    /// Where it was said.
+    pub scope: String,
+    /// `member` or `companion`.
+    pub role: &'static str,
+    /// When, RFC 3339.
+    pub at: String,
+    /// What was said.
+    pub text: String,
+}
+
+impl Store {
+    /// Forgets a member's words and the answers to them, everywhere or in one scope (`thread:1`).
+    ///
+    /// # Errors
+    /// The disk refuses; what was not forgotten is forgotten at the next start.
+    pub async fn forget(
+        &self,
+        user: u64,
+        scope: Option<String>,
+        now: Timestamp,
+    ) -> Result<Forgotten, Error> {
+        let path = self.path().to_owned();
+        let tombstone = Tombstone {
+            user,
+            scope: scope.unwrap_or_default(),
+            until_ms: now.as_millisecond(),
+        };
+        let gone = self
+            .call(move |connection| {
+                write_tombstone(&path, &tombstone)?;
+                let gone = carry_out(connection, &tombstone)?;
+                purge_set_aside(&path)?;
+                Ok(gone)
+            })
+            .await?;
+        self.fold().await?;
+        Ok(gone)
+    }
+
+    /// Forgets for the command line; the caller holds the bot's lock.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn forget_offline(path: &Path, user: u64, now: Timestamp) -> Result<Forgotten, Error> {
+        let connection = schema::open(path)?;
+        let tombstone = Tombstone {
+            user,
+            scope: String::new(),
+            until_ms: now.as_millisecond(),
+        };
+        write_tombstone(path, &tombstone)?;
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        let gone = carry_out(&connection, &tombstone)?;
+        connection.execute_batch("COMMIT")?;
+        purge_set_aside(path)?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        Ok(gone)
+    }
+
+    /// Everything kept of one member: their words, and the answers to them.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn export(&self, user: u64) -> Result<Vec<Exported>, Error> {
+        self.call(move |connection| export(connection, user)).await
+    }
+
+    /// The same for the command line, while the bot may be running.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn export_of(path: &Path, user: u64) -> Result<Vec<Exported>, Error> {
+        export(&schema::open_reading(path)?, user)
+    }
+}
+
+/// Applies what the file says and the database does not know: the case after a restore.
+pub(super) fn apply_tombstones(
+    connection: &mut Connection,
+    path: &Path,
+    _now: Timestamp,
+) -> Result<(), Error> {
+    let written = read_tombstones(path)?;
+    let known: BTreeSet<Tombstone> = {
+        let mut statement = connection.prepare("SELECT user, scope, until_ms FROM tombstones")?;
+        let rows = statement.query_map([], |row| {
+            Ok(Tombstone {
+                user: row.get::<_, i64>(0)? as u64,
+                scope: row.get(1)?,
+                until_ms: row.get(2)?,
+            })
+        })?;
+        rows.collect::<Result<_, _>>()?
+    };
+    let covered = |stone: &Tombstone, by: &BTreeSet<Tombstone>| {
+        by.iter().any(|other| {
+            other.user == stone.user
+                && other.scope == stone.scope
+                && other.until_ms >= stone.until_ms
+        })
+    };
+    let transaction = connection.transaction()?;
+    let mut gone = Forgotten::default();
+    for stone in written.iter().filter(|stone| !covered(stone, &known)) {
+        let some = carry_out(&transaction, stone)?;
+        gone.messages += some.messages;
+        gone.turns += some.turns;
+    }
+    transaction.commit()?;
+    for stone in known.iter().filter(|stone| !covered(stone, &written)) {
+        write_tombstone(path, stone)?;
+    }
+    if gone != Forgotten::default() {
+        tracing::warn!(
+            event = "forget.reapplied",
+            messages = gone.messages,
+            turns = gone.turns,
+            "forgot again what a restored database had brought back"
+        );
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    }
+    Ok(())
+}
+
+/// Forgets again what an import brought back.
+pub(super) fn apply_again(connection: &mut Connection) -> Result<(), Error> {
+    let transaction = connection.transaction()?;
+    let stones: Vec<Tombstone> = {
+        let mut statement = transaction.prepare("SELECT user, scope, until_ms FROM tombstones")?;
+        let rows = statement.query_map([], |row| {
+            Ok(Tombstone {
+                user: row.get::<_, i64>(0)? as u64,
+                scope: row.get(1)?,
+                until_ms: row.get(2)?,
+            })
+        })?;
+        rows.collect::<Result<_, _>>()?
+    };
+    for stone in &stones {
+        carry_out(&transaction, stone)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn carry_out(connection: &Connection, stone: &Tombstone) -> Result<Forgotten, Error> {
+    let user = stone.user as i64;
+    let within = "(?3 = '' OR conversation IN (SELECT id FROM conversations WHERE scope = ?3))";
+    let messages = connection.execute(
+        &format!(
+            "DELETE FROM messages WHERE {within} AND (
+                (user = ?1 AND at_ms <= ?2)
+                OR turn IN (SELECT id FROM turns WHERE user = ?1 AND accepted_ms <= ?2))"
+        ),
+        params![user, stone.until_ms, stone.scope],
+    )?;
+    let turns = connection.execute(
+        &format!(
+            "UPDATE turns SET user = 0, replies = NULL, state = CASE state WHEN 0 THEN {} ELSE state END
+             WHERE {within} AND user = ?1 AND accepted_ms <= ?2",
+            State::Removed.code()
+        ),
+        params![user, stone.until_ms, stone.scope],
+    )?;
+    connection.execute(
+        "INSERT INTO tombstones (user, scope, until_ms) VALUES (?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET until_ms = max(until_ms, excluded.until_ms)",
+        params![user, stone.scope, stone.until_ms],
+    )?;
+    Ok(Forgotten { messages, turns })
+}
+
+fn export(connection: &Connection, user: u64) -> Result<Vec<Exported>, Error> {
+    let mut statement = connection.prepare(
+        "SELECT c.scope, m.role, m.at_ms, m.text FROM messages m JOIN conversations c ON c.id = m.conversation
+         WHERE m.user = ?1 OR m.turn IN (SELECT id FROM turns WHERE user = ?1)
+         ORDER BY c.id, coalesce(m.turn, 0), m.id",
+    )?;
+    let rows = statement.query_map([user as i64], |row| {
+        Ok(Exported {
+            scope: row.get(0)?,
+            role: match Role::from_code(row.get(1)?) {
+                Role::Member => "member",
+                Role::Companion => "companion",
+            },
+            at: instant(row.get(2)?).to_string(),
+            text: row.get(3)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn forgotten_file(database: &Path) -> PathBuf {
+    database.with_file_name(FORGOTTEN_FILE)
+}
+
+fn file_error(path: &Path, error: &std::io::Error) -> Error {
+    Error::File(format!("{}: {error}", path.display()))
+}
+
+/// The tombstones of the file; a torn last line is a forgetting that was never confirmed.
+fn read_tombstones(database: &Path) -> Result<BTreeSet<Tombstone>, Error> {
+    let path = forgotten_file(database);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) => Err(file_error(&path, &error)),
+    }
+}
+
+/// Appends durably: the tombstone must outlive the database it was carried out in.
+fn write_tombstone(database: &Path, stone: &Tombstone) -> Result<(), Error> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let path = forgotten_file(database);
+    let text = serde_json::to_string(stone).map_err(|error| Error::File(error.to_string()))?;
+    let append = || -> std::io::Result<()> {
+        let torn =
+            std::fs::read(&path).is_ok_and(|bytes| bytes.last().is_some_and(|last| *last != b'\n'));
+        let mut file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)?;
+        let newline = if torn { "\n" } else { "" };
+        file.write_all(format!("{newline}{text}\n").as_bytes())?;
+        file.sync_all()?;
+        std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    append().map_err(|error| file_error(&path, &error))
+}
+
+/// Copies set aside before an import or a migration still hold the words: they go.
+fn purge_set_aside(database: &Path) -> Result<(), Error> {
+    for path in super::import::set_aside_copies(database)? {
+        std::fs::remove_file(&path).map_err(|error| file_error(&path, &error))?;
+        tracing::info!(
+            event = "forget.purged_copy",
+            "a set-aside copy of the database was removed"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,544 @@
+use std::path::PathBuf;
+
+use jiff::tz::TimeZone;
+
+use super::*;
+
+struct Room {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+fn room() -> Room {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions.db");
+    Room {
+        _folder: folder,
+        path,
+    }
+}
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap()
+}
+
+fn open(room: &Room) -> (Store, Closing) {
+    Store::open(&room.path, at(1_000)).unwrap()
+}
+
+async fn close(store: Store, closing: Closing) {
+    store.close().await;
+    drop(store);
+    tokio::task::spawn_blocking(move || closing.wait())
+        .await
+        .unwrap();
+}
+
+fn question(id: u64, scope: Scope, user: u64, text: &str) -> NewTurn {
+    NewTurn {
+        id,
+        scope,
+        own: matches!(scope, Scope::Thread(_)),
+        channel: 10,
+        guild: Some(1),
+        user,
+        way: Way::FollowUp,
+        said_at: at(1_000 + id as i64),
+        text: text.to_owned(),
+    }
+}
+
+fn answer(id: u64, scope: Scope, text: &str) -> FinishTurn {
+    FinishTurn {
+        id,
+        scope,
+        state: State::Answered,
+        answer: Some(text.to_owned()),
+        reply_channel: 10,
+        replies: vec![id + 1000, id + 1001],
+        spent: Some(Spent {
+            day: "2026-11-28".to_owned(),
+            model: "echo/echo".to_owned(),
+            purpose: Purpose::Answer,
+            input_tokens: 10,
+            output_tokens: 5,
+            cost_micros: 7,
+        }),
+        at: at(2_000 + id as i64),
+    }
+}
+
+async fn texts(store: &Store, scope: Scope, before: u64) -> Vec<String> {
+    let history = store.history(scope, before, 1 << 20).await.unwrap();
+    history
+        .into_iter()
+        .map(|remembered| remembered.text)
+        .collect()
+}
+
+#[tokio::test]
+async fn a_replayed_message_never_starts_a_second_turn() {
+    let room = room();
+    let (store, closing) = open(&room);
+    let scope = Scope::Thread(5);
+    let turn = question(7, scope, 3, "hello");
+    assert_eq!(
+        store.begin_turn(turn.clone(), at(1)).await.unwrap(),
+        BeginTurn::Started
+    );
+    assert_eq!(
+        store.begin_turn(turn.clone(), at(2)).await.unwrap(),
+        BeginTurn::Known(State::Open)
+    );
+    store.finish_turn(answer(7, scope, "hi")).await.unwrap();
+    close(store, closing).await;
+    let (store, closing) = open(&room);
+    assert_eq!(
+        store.begin_turn(turn, at(3)).await.unwrap(),
+        BeginTurn::Known(State::Answered)
+    );
+    assert!(store.open_turns().await.unwrap().is_empty());
+    close(store, closing).await;
+}
+
+#[tokio::test]
+async fn an_unfinished_turn_is_there_after_a_restart_with_its_words() {
+    let room = room();
+    let (store, closing) = open(&room);
+    store
+        .begin_turn(question(8, Scope::Direct(9), 3, "are you there?"), at(50))
+        .await
+        .unwrap();
+    close(store, closing).await;
+    let (store, closing) = open(&room);
+    let open = store.open_turns().await.unwrap();
+    assert_eq!(open.len(), 1);
+    assert_eq!(open[0].turn.text, "are you there?");
+    assert_eq!(open[0].turn.scope, Scope::Direct(9));
+    assert_eq!(open[0].accepted_at, at(50));
+    assert_eq!(store.direct_channels().await.unwrap(), vec![9]);
+    close(store, closing).await;
+}
+
+#[tokio::test]
+async fn history_is_in_the_order_of_talking_and_never_crosses_scopes() {
+    let room = room();
+    let (store, closing) = open(&room);
+    let (here, there) = (
+        Scope::Thread(1),
+        Scope::Pair {
+            channel: 1,
+            user: 3,
+        },
+    );
+    for (id, scope, text) in [
+        (1, here, "one"),
+        (2, here, "two"),
+        (3, there, "secret"),
+        (4, here, "three"),
+    ] {
+        store
+            .begin_turn(question(id, scope, 3, text), at(id as i64))
+            .await
+            .unwrap();
+    }
+    store.finish_turn(answer(1, here, "first")).await.unwrap();
+    store.finish_turn(answer(3, there, "hush")).await.unwrap();
+    store.finish_turn(answer(2, here, "second")).await.unwrap();
+    assert_eq!(
+        texts(&store, here, 4).await,
+        ["one", "first", "two", "second"]
+    );
+    assert_eq!(texts(&store, here, 2).await, ["one", "first"]);
+    assert_eq!(texts(&store, there, 9).await, ["secret", "hush"]);
+    let short = store.history(here, 4, 8).await.unwrap();
+    assert!(short.len() < 4, "the budget of bytes bounds what is read");
+    close(store, closing).await;
+}
+
+#[tokio::test]
+async fn words_move_to_the_channel_when_no_thread_could_be_opened() {
+    let room = room();
+    let (store, closing) = open(&room);
+    let pair = Scope::Pair {
+        channel: 10,
+        user: 3,
+    };
+    store
+        .begin_turn(question(7, Scope::Thread(7), 3, "hello"), at(1))
+        .await
+        .unwrap();
+    assert_eq!(store.own_threads().await.unwrap(), vec![7]);
+    store.finish_turn(answer(7, pair, "hi")).await.unwrap();
+    assert_eq!(texts(&store, pair, 99).await, ["hello", "hi"]);
+    assert!(store.own_threads().await.unwrap().is_empty());
+    close(store, closing).await;
+}
+
+#[tokio::test]
+async fn a_deleted_question_takes_its_answer_along_and_stays_known() {
+    let room = room();
+    let (store, closing) = open(&room);
+    let scope = Scope::Thread(7);
+    store
+        .begin_turn(question(7, scope, 3, "hello"), at(1))
+        .await
+        .unwrap();
+    store.finish_turn(answer(7, scope, "hi")).await.unwrap();
+    let erased = store.erase_turn(7).await.unwrap().unwrap();
+    assert_eq!(erased.replies, vec![1007, 1008]);
+    assert!(!erased.was_open);
+    assert!(texts(&store, scope, 99).await.is_empty());
+    assert_eq!(store.turn_state(7).await.unwrap(), Some(State::Removed));
+    assert_eq!(store.erase_turn(12345).await.unwrap(), None);
+    // Deleted while it was being answered: the answer must not come back.
+    store
+        .begin_turn(question(8, scope, 3, "never mind"), at(1))
+        .await
+        .unwrap();
+    assert!(store.erase_turn(8).await.unwrap().unwrap().was_open);
+    store
+        .finish_turn(answer(8, scope, "too late"))
+        .await
+        .unwrap();
+    assert!(texts(&store, scope, 99).await.is_empty());
+    close(store, closing).await;
+}
+
+#[tokio::test]
+async fn forgetting_reaches_the_files_and_an_older_database_put_back() {
+    let room = room();
+    let (store, closing) = open(&room);
+    let scope = Scope::Thread(1);
+    for (id, user, text) in [(1, 3, "CANARY-mine"), (2, 4, "not mine")] {
+        store
+            .begin_turn(question(id, scope, user, text), at(10))
+            .await
+            .unwrap();
+        store
+            .finish_turn(answer(id, scope, &format!("about {text}")))
+            .await
+            .unwrap();
+    }
+    close(store, closing).await;
+    let backup = std::fs::read(&room.path).unwrap();
+    let contains = |bytes: &[u8]| bytes.windows(6).any(|window| window == b"CANARY");
+    assert!(contains(&backup));
+
+    let (store, closing) = open(&room);
+    assert_eq!(store.export(3).await.unwrap().len(), 2);
+    let gone = store.forget(3, None, at(5_000)).await.unwrap();
+    assert_eq!(
+        gone,
+        Forgotten {
+            messages: 2,
+            turns: 1
+        }
+    );
+    assert_eq!(
+        texts(&store, scope, 99).await,
+        ["not mine", "about not mine"]
+    );
+    assert!(!contains(&std::fs::read(&room.path).unwrap()));
+    let wal = room.path.with_extension("db-wal");
+    assert!(!contains(&std::fs::read(wal).unwrap_or_default()));
+    // What is said afterwards is kept.
+    store
+        .begin_turn(question(6_000, scope, 3, "hello again"), at(6_000))
+        .await
+        .unwrap();
+    assert_eq!(store.export(3).await.unwrap().len(), 1);
+    close(store, closing).await;
+
+    std::fs::write(&room.path, backup).unwrap();
+    let (store, closing) = open(&room);
+    assert!(store.export(3).await.unwrap().is_empty());
+    assert_eq!(
+        texts(&store, scope, 99).await,
+        ["not mine", "about not mine"]
+    );
+    close(store, closing).await;
+    assert!(!contains(&std::fs::read(&room.path).unwrap()));
+}
+
+#[tokio::test]
+async fn a_forgetting_can_be_of_one_scope_alone() {
+    let room = room();
+    let (store, closing) = open(&room);
+    let (one, two) = (Scope::Thread(1), Scope::Direct(2));
+    store
+        .begin_turn(question(1, one, 3, "in the thread"), at(1))
+        .await
+        .unwrap();
+    store
+        .begin_turn(question(2, two, 3, "in private"), at(1))
+        .await
+        .unwrap();
+    store
+        .forget(3, Some("dm:2".to_owned()), at(5_000))
+        .await
+        .unwrap();
+    let left = store.export(3).await.unwrap();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].text, "in the thread");
+    assert_eq!(store.turn_state(2).await.unwrap(), Some(State::Removed));
+    close(store, closing).await;
+}
+
+#[tokio::test]
+async fn usage_is_summed_and_outlives_forgetting() {
+    let room = room();
+    let (store, closing) = open(&room);
+    let scope = Scope::Thread(1);
+    for id in 1..=2 {
+        store
+            .begin_turn(question(id, scope, 3, "x"), at(1))
+            .await
+            .unwrap();
+        store.finish_turn(answer(id, scope, "y")).await.unwrap();
+    }
+    store.forget(3, None, at(9_000)).await.unwrap();
+    let rows = store.usage_since("2026-11-01".to_owned()).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(
+        (rows[0].calls, rows[0].input_tokens, rows[0].cost_micros),
+        (2, 20, 14)
+    );
+    assert!(
+        store
+            .usage_since("2026-12-01".to_owned())
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(Store::usage_of(&room.path, "2026-01-01").unwrap(), rows);
+    close(store, closing).await;
+}
+
+#[tokio::test]
+async fn the_owner_hears_of_a_cause_once_a_day_even_when_the_clock_jumps() {
+    let room = room();
+    let (store, closing) = open(&room);
+    let hour = 3_600_000;
+    assert!(store.may_tell("model", at(100 * hour)).await.unwrap());
+    assert!(!store.may_tell("model", at(110 * hour)).await.unwrap());
+    assert!(store.may_tell("other", at(110 * hour)).await.unwrap());
+    assert!(store.may_tell("model", at(125 * hour)).await.unwrap());
+    assert!(
+        store.may_tell("model", at(50 * hour)).await.unwrap(),
+        "the clock jumped back"
+    );
+    close(store, closing).await;
+}
+
+#[tokio::test]
+async fn identifies_of_the_last_day_are_counted_by_cause() {
+    let room = room();
+    let (store, closing) = open(&room);
+    let hour = 3_600_000;
+    store.record_identify(Cause::Start, at(hour)).await.unwrap();
+    store
+        .record_identify(Cause::Fault, at(20 * hour))
+        .await
+        .unwrap();
+    let all = store.identifies(at(21 * hour)).await.unwrap();
+    assert_eq!(all.len(), 2);
+    let later = store.identifies(at(30 * hour)).await.unwrap();
+    assert_eq!(
+        later,
+        vec![Identify {
+            at: at(20 * hour),
+            cause: Cause::Fault
+        }]
+    );
+    close(store, closing).await;
+}
+
+#[tokio::test]
+async fn calls_at_the_same_time_share_commits_and_fail_alone() {
+    let room = room();
+    let (store, closing) = open(&room);
+    let mut tasks = Vec::new();
+    for id in 1..=200_u64 {
+        let store = store.clone();
+        tasks.push(tokio::spawn(async move {
+            if id % 10 == 0 {
+                let refused: Result<(), Error> = store
+                    .call(|connection| {
+                        Ok(connection.execute_batch("INSERT INTO nowhere VALUES (1)")?)
+                    })
+                    .await;
+                assert!(refused.is_err());
+            } else {
+                let turn = question(id, Scope::Thread(id % 7), 3, "x");
+                assert_eq!(
+                    store.begin_turn(turn, at(1)).await.unwrap(),
+                    BeginTurn::Started
+                );
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(store.open_turns().await.unwrap().len(), 180);
+    close(store, closing).await;
+}
+
+#[test]
+fn a_newer_schema_is_refused_kindly() {
+    let room = room();
+    let connection = Connection::open(&room.path).unwrap();
+    connection
+        .pragma_update(None, "user_version", SCHEMA_VERSION + 1)
+        .unwrap();
+    drop(connection);
+    let refused = Store::open(&room.path, at(1)).unwrap_err();
+    assert!(matches!(refused, Error::Newer { .. }), "{refused}");
+}
+
+fn predecessor(path: &Path) {
+    let connection = Connection::open(path).unwrap();
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL;
+             CREATE TABLE sessions (session_key TEXT PRIMARY KEY, session_type TEXT, messages TEXT, created_at TEXT,
+                last_active_at TEXT, channel_id INTEGER, thread_id INTEGER, user_id INTEGER);",
+        )
+        .unwrap();
+    let rows = [
+        (
+            "thread:77",
+            r#"[{"role":"user","content":"\u3053\u3093\u306b\u3061\u306f","timestamp":"2026-01-02T09:00:00"},
+                {"role":"assistant","content":"hello","timestamp":"2026-01-02T09:00:05.123456"},
+                {"role":"user","content":"","timestamp":"2026-01-02T09:01:00"}]"#,
+        ),
+        (
+            "mention:3",
+            r#"[{"role":"user","content":"elsewhere","timestamp":"2026-01-02T10:00:00"}]"#,
+        ),
+        ("eavesdrop:5", "[]"),
+        ("thread:78", "not json"),
+    ];
+    for (key, messages) in rows {
+        connection
+            .execute(
+                "INSERT INTO sessions VALUES (?1, 'x', ?2, '2026-01-02T09:00:00', '2026-01-02T09:00:00', 5, NULL, 3)",
+                [key, messages],
+            )
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_predecessors_words_come_along_once_and_mention_rows_stay_sealed() {
+    let room = room();
+    let old = room.path.with_file_name("old.db");
+    predecessor(&old);
+    let zone = TimeZone::get("Asia/Tokyo").unwrap();
+    let report = Store::import(&room.path, &old, &zone, at(1)).unwrap();
+    assert_eq!(
+        (report.sessions, report.taken, report.empty, report.sealed),
+        (4, 3, 1, 1)
+    );
+    assert_eq!(report.unreadable, ["thread:78"]);
+    let again = Store::import(&room.path, &old, &zone, at(1)).unwrap();
+    assert_eq!((again.taken, again.known), (0, 3));
+
+    let (store, closing) = open(&room);
+    assert_eq!(
+        texts(&store, Scope::Thread(77), 99).await,
+        ["こんにちは", "hello"]
+    );
+    let first = store
+        .history(Scope::Thread(77), 99, 1000)
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!(first.at.to_string(), "2026-01-02T00:00:00Z");
+    assert_eq!(store.own_threads().await.unwrap(), vec![77]);
+    let exported = store.export(3).await.unwrap();
+    assert!(
+        exported
+            .iter()
+            .any(|message| message.text == "elsewhere" && message.scope == "mention:3")
+    );
+    close(store, closing).await;
+}
+
+#[test]
+fn a_predecessors_database_in_our_place_is_recognised_and_set_aside_whole() {
+    let room = room();
+    predecessor(&room.path);
+    assert!(Store::is_predecessors(&room.path).unwrap());
+    assert!(matches!(
+        Store::open(&room.path, at(1)),
+        Err(Error::Predecessor)
+    ));
+    let aside = Store::set_aside(&room.path, "predecessor", at(0)).unwrap();
+    assert!(
+        aside
+            .to_str()
+            .unwrap()
+            .ends_with("sessions.db.predecessor-19700101T000000Z")
+    );
+    assert!(!room.path.exists());
+    let report = Store::import(&room.path, &aside, &TimeZone::UTC, at(1)).unwrap();
+    assert_eq!(report.taken, 3);
+    assert!(!Store::is_predecessors(&room.path).unwrap());
+    assert_eq!(
+        import::set_aside_copies(&room.path).unwrap(),
+        vec![aside.clone()]
+    );
+    Store::forget_offline(&room.path, 99, at(2)).unwrap();
+    assert!(
+        !aside.exists(),
+        "a set-aside copy still holds the words of whoever asked to be forgotten"
+    );
+}
+
+#[test]
+fn scopes_are_written_and_read_alike() {
+    let all = [
+        Scope::Thread(1),
+        Scope::Direct(2),
+        Scope::Overheard(3),
+        Scope::Pair {
+            channel: 4,
+            user: 5,
+        },
+    ];
+    for scope in all {
+        assert_eq!(scope.to_string().parse(), Ok(scope));
+    }
+    assert!("mention:3".parse::<Scope>().is_err());
+}
+
+/// The band of `docs`: at most 20 KB and two syncs a mention, the same at turn 1,000.
+#[tokio::test]
+async fn a_mention_writes_less_than_twenty_kilobytes() {
+    let room = room();
+    let (store, closing) = open(&room);
+    let wal = room.path.with_extension("db-wal");
+    let text = "ことばを選びながら話すのは、ゆっくりで大丈夫です。".repeat(6);
+    let mut written = 0;
+    let rounds = 200_u64;
+    let mut last = std::fs::metadata(&wal).map_or(0, |meta| meta.len());
+    for id in 1..=rounds {
+        let scope = Scope::Thread(id);
+        store
+            .begin_turn(
+                question(id, scope, 3, "a question of a usual length, nothing more"),
+                at(1),
+            )
+            .await
+            .unwrap();
+        store.finish_turn(answer(id, scope, &text)).await.unwrap();
+        let now = std::fs::metadata(&wal).map_or(0, |meta| meta.len());
+        written += now.saturating_sub(last);
+        last = now;
+    }
+    let mean = written / rounds;
+    assert!(mean < 20_000, "{mean} bytes of log a mention");
+    close(store, closing).await;
+}
