@@ -18,6 +18,7 @@
 )]
 
 pub mod bench;
+pub mod chaos;
 pub mod disk;
 pub mod house;
 pub mod world;

@@ -8,7 +8,6 @@ use std::sync::OnceLock;
 static BUILT: OnceLock<PathBuf> = OnceLock::new();
 
 /// The path of a program that is as new as its source.
-#[must_use]
 pub fn binary(name: &str) -> PathBuf {
     BUILT.get_or_init(build).join(name)
 }

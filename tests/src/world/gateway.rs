@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::discord::{self, Message, permission};
 use super::state::{BOT, BOT_ROLE, GUILD, OWNER, Shared, State};
 
+const INTENT_MESSAGES: u64 = 1 << 9;
 const INTENT_DIRECT: u64 = 1 << 12;
 const INTENT_CONTENT: u64 = 1 << 15;
 /// Frames that may wait for one connection.
@@ -130,8 +131,6 @@ impl State {
 
     /// Sends a message event, with its words where the session may see them.
     pub fn dispatch_message(&mut self, name: &str, message: &Message, direct: bool) {
-        let with = self.message_json(message, true, true);
-        let without = self.message_json(message, true, false);
         let visible = self
             .channels
             .get(&message.channel)
@@ -139,19 +138,26 @@ impl State {
         if !visible {
             return;
         }
+        let intent = if direct {
+            INTENT_DIRECT
+        } else {
+            INTENT_MESSAGES
+        };
+        let grant = self.gateway.grant_content;
+        let everybody = self.gateway.sessions.values();
+        let blind = everybody
+            .into_iter()
+            .any(|session| !grant || session.intents & INTENT_CONTENT == 0);
+        let with = self.message_json(message, true, true);
+        let without = if blind {
+            self.message_json(message, true, false)
+        } else {
+            Value::Null
+        };
         self.dispatch_each(name, |session, grant| {
-            let wanted = if direct {
-                session.intents & INTENT_DIRECT != 0
-            } else {
-                session.intents & (1 << 9) != 0
-            };
-            wanted.then(|| {
-                if grant && session.intents & INTENT_CONTENT != 0 {
-                    with.clone()
-                } else {
-                    without.clone()
-                }
-            })
+            let sees = grant && session.intents & INTENT_CONTENT != 0;
+            let view = if sees { &with } else { &without };
+            (session.intents & intent != 0).then(|| view.clone())
         });
     }
 

@@ -142,6 +142,7 @@ pub(crate) fn refuse(status: u16, code: u64, why: &str) -> Refusal {
 }
 
 pub(crate) struct Ask<'a> {
+    pub(crate) host: &'a str,
     pub(crate) query: Vec<(&'a str, &'a str)>,
     pub(crate) body: &'a Value,
 }
@@ -308,7 +309,11 @@ fn carry_out(
         .split('&')
         .filter_map(|pair| pair.split_once('='))
         .collect();
-    let outcome = routes::route(state, method, &parts, &Ask { query, body });
+    let host = headers
+        .get(header::HOST)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let outcome = routes::route(state, method, &parts, &Ask { host, query, body });
     match outcome {
         Ok(Value::Null) => (204, Value::Null),
         Ok(value) => (

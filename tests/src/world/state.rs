@@ -1,6 +1,6 @@
 //! Everything the world remembers, behind one lock that wakes whoever waits for a change.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -64,6 +64,10 @@ pub struct State {
     pub model: ModelState,
     /// What reached the listeners.
     pub sink: SinkState,
+    /// Message ids by channel, in order: conversations are looked up, not searched for.
+    order: HashMap<Id, BTreeSet<Id>>,
+    /// The bot's messages by channel and nonce.
+    nonces: HashMap<(Id, String), Id>,
     counter: u64,
     born: Instant,
 }
@@ -90,6 +94,8 @@ impl State {
             rest: RestState::default(),
             model: ModelState::default(),
             sink: SinkState::default(),
+            order: HashMap::new(),
+            nonces: HashMap::new(),
             counter: 0,
             born: Instant::now(),
         };
@@ -172,11 +178,16 @@ impl State {
     }
 
     /// The messages of a channel in order, without those taken back.
-    #[must_use]
     pub fn in_channel(&self, channel: Id) -> impl DoubleEndedIterator<Item = &Message> {
-        self.messages
-            .values()
-            .filter(move |message| message.channel == channel && !message.deleted)
+        let ids = self.order.get(&channel).into_iter().flatten();
+        ids.filter_map(|id| self.messages.get(id))
+            .filter(|message| !message.deleted)
+    }
+
+    /// The message of the bot in a channel with a nonce, if it still stands.
+    pub fn with_nonce(&self, channel: Id, nonce: &str) -> Option<&Message> {
+        let id = self.nonces.get(&(channel, nonce.to_owned()))?;
+        self.messages.get(id).filter(|message| !message.deleted)
     }
 
     /// A channel object.
@@ -187,7 +198,7 @@ impl State {
             .next_back()
             .map(|message| message.id);
         let count = if place.kind == Kind::Thread {
-            self.in_channel(place.id).count()
+            self.order.get(&place.id).map_or(0, BTreeSet::len)
         } else {
             0
         };
@@ -264,6 +275,10 @@ impl State {
             .channels
             .get(&message.channel)
             .is_some_and(|place| place.kind == Kind::Direct);
+        self.order.entry(message.channel).or_default().insert(id);
+        if let Some(nonce) = message.nonce.clone().filter(|_| message.author == BOT) {
+            self.nonces.insert((message.channel, nonce), id);
+        }
         self.messages.insert(id, message.clone());
         self.dispatch_message("MESSAGE_CREATE", message, direct);
         id

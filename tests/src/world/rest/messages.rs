@@ -107,14 +107,10 @@ pub(crate) fn create(state: &mut State, channel: Id, ask: &Ask<'_>) -> Outcome {
 }
 
 fn remembered(state: &State, channel: Id, nonce: &str) -> Option<Message> {
-    let now = state.now_ms();
     let memory = state.nonce_memory.as_millis() as u64;
-    let same = |message: &&Message| {
-        message.author == BOT
-            && message.nonce.as_deref() == Some(nonce)
-            && now.saturating_sub(message.at_ms) <= memory
-    };
-    state.in_channel(channel).rev().find(same).cloned()
+    let now = state.now_ms();
+    let known = state.with_nonce(channel, nonce)?;
+    (now.saturating_sub(known.at_ms) < memory).then(|| known.clone())
 }
 
 fn reference(state: &State, channel: Id, body: &Value) -> Result<Option<Id>, Refusal> {

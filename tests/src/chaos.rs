@@ -1,0 +1,177 @@
+//! kill -9 at random moments while mentions flow and a share of events is replayed: every mention ends with exactly one reply.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::world::model::echo;
+use crate::world::{BOT, Id, Message};
+use crate::{House, PATIENCE, World};
+
+/// What a run of chaos does.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// How many times the bot is killed.
+    pub rounds: usize,
+    /// How many mentions flow in each round.
+    pub mentions: usize,
+    /// Where chance begins: the same seed is the same run, as far as the machine's own timing allows.
+    pub seed: u64,
+    /// Share of events that the gateway sends again.
+    pub replay: f64,
+}
+
+/// What came out.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Mentions in all.
+    pub mentions: usize,
+    /// What broke the promise.
+    pub violations: Vec<String>,
+    /// Messages that the gateway sent more than once are not counted here; kills are.
+    pub kills: usize,
+}
+
+/// Kills the bot `rounds` times in a burst, lets it come back once more, and counts.
+pub fn bot(plan: Plan, mut told: impl FnMut(&str)) -> Outcome {
+    let world = World::start();
+    let house = House::new(&world);
+    let mut chance = fastrand::Rng::with_seed(plan.seed);
+    world.with(|state| {
+        state.gateway.replay_share = plan.replay;
+        state.gateway.chance = fastrand::Rng::with_seed(plan.seed ^ 1);
+        state.gateway.whole_starter = true;
+    });
+    let people: Vec<Id> = (0..8)
+        .map(|number| world.member(&format!("人{number}")))
+        .collect();
+    let mut said: Vec<(Id, String)> = Vec::new();
+    let mut outcome = Outcome::default();
+    for round in 0..plan.rounds {
+        let bot = house.bot(&world);
+        let deadline = Instant::now() + Duration::from_millis(chance.u64(20..1_200));
+        for number in 0..plan.mentions {
+            let token = format!("token-{round}-{number}.");
+            said.push((speak(&world, &mut chance, &people, &said, &token), token));
+            // The burst is spread over the time until the kill; part of it falls into the time when nobody listens.
+            let left = deadline.saturating_duration_since(Instant::now());
+            thread::sleep(left / u32::try_from(plan.mentions - number).unwrap_or(1) / 2);
+        }
+        thread::sleep(deadline.saturating_duration_since(Instant::now()));
+        bot.kill();
+        outcome.kills += 1;
+        told(&format!(
+            "round {}: {} mentions so far",
+            round + 1,
+            said.len()
+        ));
+    }
+    let bot = house.bot(&world);
+    for (id, token) in &said {
+        if !waited(&world, *id, token) {
+            outcome
+                .violations
+                .push(format!("{token} was never answered"));
+        }
+    }
+    drop(bot.stop());
+    judge(&world, &house, &said, &mut outcome);
+    world.expect_all();
+    outcome.mentions = said.len();
+    outcome
+        .violations
+        .extend(world.with(|state| std::mem::take(&mut state.violations)));
+    if !outcome.violations.is_empty() {
+        let story = world.with(|state| state.story.join("\n"));
+        told(&story);
+    }
+    world.finish();
+    outcome
+}
+
+/// A mention in the channel, a follow-up in an earlier thread, or a direct message.
+fn speak(
+    world: &World,
+    chance: &mut fastrand::Rng,
+    people: &[Id],
+    said: &[(Id, String)],
+    token: &str,
+) -> Id {
+    let person = people[chance.usize(..people.len())];
+    match chance.u8(..10) {
+        0 => world.direct(person, token),
+        1 | 2 => {
+            let thread = chance
+                .choice(said)
+                .map(|(id, _)| *id)
+                .filter(|id| world.with(|state| state.channels.contains_key(id)));
+            thread.map_or_else(
+                || world.mention(person, world.general(), token),
+                |thread| world.say(person, thread, token),
+            )
+        }
+        _ => world.mention(person, world.general(), token),
+    }
+}
+
+/// Messages of the bot that hold the model's answer to a token, whole or begun.
+fn holding(world: &World, token: &str) -> Vec<Message> {
+    world.with(|state| {
+        state
+            .messages
+            .values()
+            .filter(|message| {
+                message.author == BOT && !message.deleted && message.content.contains(token)
+            })
+            .cloned()
+            .collect()
+    })
+}
+
+fn waited(world: &World, said: Id, token: &str) -> bool {
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        if !holding(world, token).is_empty()
+            || world
+                .answers(said)
+                .iter()
+                .any(|message| message.content == echo(token))
+        {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    false
+}
+
+fn judge(world: &World, house: &House, said: &[(Id, String)], outcome: &mut Outcome) {
+    for (_, token) in said {
+        let found = holding(world, token);
+        if found.len() != 1 {
+            let all: Vec<&str> = found
+                .iter()
+                .map(|message| message.content.as_str())
+                .collect();
+            outcome
+                .violations
+                .push(format!("{token} has {} answers: {all:?}", found.len()));
+        }
+    }
+    // Nothing else was said: no note of failure, no half answer left standing.
+    let mine = world.spoken();
+    for message in &mine {
+        if !said.iter().any(|(_, token)| message.content == echo(token)) {
+            outcome
+                .violations
+                .push(format!("nobody asked for: {}", message.content));
+        }
+    }
+    let sound: rusqlite::Result<String> =
+        house
+            .look()
+            .query_row("PRAGMA integrity_check", [], |row| row.get(0));
+    if sound.as_deref() != Ok("ok") {
+        outcome
+            .violations
+            .push(format!("integrity_check: {sound:?}"));
+    }
+}
