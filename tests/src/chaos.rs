@@ -1,5 +1,7 @@
 //! kill -9 at random moments while mentions flow and a share of events is replayed: every mention ends with exactly one reply.
 
+pub mod power;
+
 use std::thread;
 use std::time::{Duration, Instant};
 

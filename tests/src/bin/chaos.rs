@@ -1,46 +1,82 @@
-//! The long forms of the chaos runs, by count and seed: `cargo chaos bot --rounds 200 --mentions 10 --seed 1`.
+//! The long forms of the chaos runs, by count and seed: `cargo chaos bot --rounds 200 --mentions 10 --seed 1`,
+//! `cargo chaos power sidecar --rounds 100 --seed 1`.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use tests::chaos::{self, Plan};
+use tests::chaos::power::{self, Subject};
+use tests::chaos::{self, Outcome, Plan};
+
+const USAGE: &str = "usage: chaos bot [--rounds N] [--mentions M] [--seed S] [--replay PERCENT]
+       chaos power bot|sidecar|shipper [--rounds N] [--seed S]   (as root, with loop devices)";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let number = |name: &str, default: u64| {
-        let at = words.iter().position(|word| word == name)?;
-        words.get(at + 1)?.parse().ok().or(Some(default))
+        let value = words
+            .iter()
+            .position(|word| word == name)
+            .and_then(|at| words.get(at + 1));
+        value.map_or(Some(default), |text| text.parse().ok())
     };
-    let out = std::io::stdout();
-    if words.first().map(String::as_str) != Some("bot") {
-        drop(writeln!(
-            out.lock(),
-            "usage: chaos bot [--rounds N] [--mentions M] [--seed S] [--replay PERCENT]"
-        ));
-        return ExitCode::from(2);
+    let names: Vec<&str> = words.iter().take(2).map(String::as_str).collect();
+    let (Some(rounds), Some(seed)) = (number("--rounds", 20), number("--seed", 1)) else {
+        return usage();
+    };
+    let outcome = match names[..] {
+        ["power", "bot"] => power::run(Subject::Bot, rounds as usize, seed),
+        ["power", "sidecar"] => power::run(Subject::Sidecar, rounds as usize, seed),
+        ["power", "shipper"] => power::run(Subject::Shipper, rounds as usize, seed),
+        ["bot", ..] => {
+            let (Some(mentions), Some(replay)) = (number("--mentions", 10), number("--replay", 30))
+            else {
+                return usage();
+            };
+            let plan = Plan {
+                rounds: rounds as usize,
+                mentions: mentions as usize,
+                seed,
+                replay: replay as f64 / 100.0,
+            };
+            Ok(chaos::bot(plan, say))
+        }
+        _ => return usage(),
+    };
+    match outcome {
+        Ok(outcome) => conclude(&outcome, rounds, seed),
+        Err(error) => {
+            say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
     }
-    let plan = Plan {
-        rounds: number("--rounds", 0).unwrap_or(20) as usize,
-        mentions: number("--mentions", 0).unwrap_or(10) as usize,
-        seed: number("--seed", 0).unwrap_or(1),
-        replay: number("--replay", 0).unwrap_or(30) as f64 / 100.0,
-    };
-    let outcome = chaos::bot(plan, |line| drop(writeln!(out.lock(), "{line}")));
+}
+
+fn usage() -> ExitCode {
+    say(USAGE);
+    ExitCode::from(2)
+}
+
+fn conclude(outcome: &Outcome, rounds: u64, seed: u64) -> ExitCode {
     for violation in &outcome.violations {
-        drop(writeln!(out.lock(), "{violation}"));
+        say(violation);
     }
-    drop(writeln!(
-        out.lock(),
-        "{} rounds, {} violations ({} mentions, {} kills, seed {})",
-        plan.rounds,
-        outcome.violations.len(),
-        outcome.mentions,
-        outcome.kills,
-        plan.seed
+    let Outcome {
+        mentions,
+        kills,
+        violations,
+    } = outcome;
+    say(&format!(
+        "{rounds} rounds, {} violations ({mentions} mentions, {kills} kills, seed {seed})",
+        violations.len()
     ));
-    if outcome.violations.is_empty() {
+    if violations.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
+}
+
+fn say(line: &str) {
+    // Whoever reads the output may have gone.
+    drop(writeln!(io::stdout().lock(), "{line}"));
 }
