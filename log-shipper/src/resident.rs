@@ -1,0 +1,263 @@
+//! This room is `run`: it wakes, sweeps and forwards until it is told to stop.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use daemon_kit::boot::build_info;
+use daemon_kit::{
+    Env, Finding, House, Identity, KitSettings, Place, Resident, Shutdown, Text, time,
+};
+use secrecy::ExposeSecret;
+
+use crate::config::{Config, SERVICE};
+use crate::forward::http::Http;
+use crate::forward::loki::Loki;
+use crate::forward::{Forwarder, Sink, Syslog};
+use crate::redact::Redactor;
+use crate::sweep::{Grudges, Sweeper};
+use crate::wake::{Reason, Waker};
+
+/// Backups and the bot's answers go first.
+const NICE: i32 = 10;
+/// A directory that did not change is listed all the same, every so many intervals.
+const LIST_EVERY: u32 = 10;
+
+/// The program.
+pub struct LogShipper;
+
+impl Resident for LogShipper {
+    type Config = Config;
+
+    fn identity() -> Identity {
+        let zstd = zstd::zstd_safe::version_string();
+        Identity {
+            service: SERVICE,
+            build: build_info(env!("CARGO_PKG_VERSION"), &format!("zstd {zstd}")),
+        }
+    }
+
+    fn configure(env: &mut Env) -> Config {
+        Config::read(env)
+    }
+
+    fn kit(config: &Config) -> KitSettings {
+        KitSettings {
+            log: config.log.clone(),
+            language: config.language,
+            places: vec![Place {
+                name: "logs",
+                path: config.dir.clone(),
+                write: true,
+                local: true,
+                min_free_bytes: config.policy.free_bytes,
+            }],
+            allow_network_filesystem: config.allow_network_filesystem,
+        }
+    }
+
+    fn check(config: &Config) -> Vec<Finding> {
+        network(config).into_iter().collect()
+    }
+
+    fn run(config: Config, house: House) -> anyhow::Result<()> {
+        // Best effort: a refusal costs nothing but politeness.
+        rustix::process::setpriority_process(None, NICE).ok();
+        let redactor = Arc::new(Redactor::new(config.secrets())?);
+        let forwarders = spawn_all(&config, &redactor, &house.shutdown)?;
+        let outcome = tend(&config, &house);
+        house.shutdown.begin();
+        for forwarder in forwarders {
+            if forwarder.join().is_err() {
+                anyhow::bail!("a forwarder panicked");
+            }
+        }
+        outcome
+    }
+}
+
+/// Sweeps at every reason to look, until shutdown.
+fn tend(config: &Config, house: &House) -> anyhow::Result<()> {
+    let mut waker = Waker::new(&config.dir, &house.shutdown);
+    let mut tender = Tender::new(config);
+    tender.sweep(&house.shutdown);
+    loop {
+        house.heartbeat.beat();
+        match waker.wait() {
+            Reason::Shutdown => return Ok(()),
+            Reason::Event | Reason::Directory => tender.sweep_if_new(&house.shutdown),
+            Reason::Moment => {}
+        }
+        tender.sweep_if_due(&house.shutdown);
+    }
+}
+
+/// When to sweep.
+struct Tender {
+    sweeper: Sweeper,
+    grudges: Grudges,
+    every: Duration,
+    swept: Instant,
+    skipped: u32,
+    changed: bool,
+    failing: bool,
+}
+
+impl Tender {
+    fn new(config: &Config) -> Tender {
+        Tender {
+            sweeper: config.sweeper(),
+            grudges: Grudges::default(),
+            every: Duration::from_secs(config.sweep_seconds),
+            swept: Instant::now(),
+            skipped: 0,
+            changed: true,
+            failing: false,
+        }
+    }
+
+    /// A change that is none of ours (a status page, a checkpoint) does not need a whole sweep.
+    fn sweep_if_new(&mut self, shutdown: &Shutdown) {
+        self.changed = true;
+        if self.sweeper.has_raw() {
+            self.sweep(shutdown);
+        }
+    }
+
+    /// The interval; a directory in which nothing changed is not listed each time: with thousands of files that would
+    /// be most of this program's work.
+    fn sweep_if_due(&mut self, shutdown: &Shutdown) {
+        if self.swept.elapsed() < self.every {
+            return;
+        }
+        if self.changed || self.skipped >= LIST_EVERY || self.sweeper.is_tight() {
+            self.sweep(shutdown);
+        } else {
+            self.skipped += 1;
+            self.swept = Instant::now();
+        }
+    }
+
+    fn sweep(&mut self, shutdown: &Shutdown) {
+        self.changed = false;
+        self.skipped = 0;
+        match self
+            .sweeper
+            .sweep(time::now().as_millisecond(), shutdown, &mut self.grudges)
+        {
+            Ok(swept) => {
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!(event = "sweep.back", "sweeping works again");
+                }
+                if swept.is_news() {
+                    tracing::info!(
+                        event = "sweep.done",
+                        compressed = swept.compressed,
+                        raw_bytes = swept.raw_bytes,
+                        bytes = swept.packed_bytes,
+                        pruned = swept.pruned,
+                        failed = swept.failed,
+                        waiting = swept.waiting,
+                        "swept"
+                    );
+                }
+                // What failed is tried again at the next interval.
+                self.changed |= swept.failed > 0;
+            }
+            Err(error) => {
+                self.changed = true;
+                if !std::mem::replace(&mut self.failing, true) {
+                    let error = format!("{error:#}");
+                    tracing::error!(
+                        event = "sweep.failed",
+                        error,
+                        "a sweep failed; it is tried again at every interval"
+                    );
+                }
+            }
+        }
+        self.swept = Instant::now();
+    }
+}
+
+/// The sinks that are configured.
+pub fn sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {
+    let ca = config.extra_ca.as_deref();
+    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    if let Some(target) = &config.syslog {
+        sinks.push(Box::new(Syslog::new(
+            target.clone(),
+            config.zone.clone(),
+            ca,
+        )?));
+    }
+    if let Some(url) = &config.loki {
+        sinks.push(Box::new(Loki::new(Http::new(ca)?, url.expose_secret())?));
+    }
+    Ok(sinks)
+}
+
+fn spawn_all(
+    config: &Config,
+    redactor: &Arc<Redactor>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let mut handles = Vec::new();
+    for sink in sinks(config)? {
+        let name = format!("forward-{}", sink.name());
+        let mut forwarder = Forwarder::new(&config.dir, sink, Arc::clone(redactor))?;
+        let shutdown = shutdown.clone();
+        let thread = std::thread::Builder::new().name(name);
+        handles.push(
+            thread
+                .spawn(move || forwarder.run(&shutdown))
+                .context("starting a forwarder")?,
+        );
+    }
+    Ok(handles)
+}
+
+/// A sink needs a way out: with `LOG_NETWORK=none` there is only the loopback.
+fn network(config: &Config) -> Option<Finding> {
+    let wanted = config.syslog.is_some() || config.loki.is_some() || config.webhook.is_some();
+    if !wanted || has_way_out() {
+        return None;
+    }
+    Some(Finding::warning(
+        "network.none",
+        Text::new(
+            "送信先が設定されていますが、このコンテナにはネットワークがありません",
+            "a remote address is set, but this container has no network",
+        ),
+        "no interface besides lo",
+        Text::new(
+            ".env に LOG_NETWORK=bridge と書いて、作り直してください",
+            "put LOG_NETWORK=bridge into .env and create the container again",
+        ),
+    ))
+}
+
+fn has_way_out() -> bool {
+    let Ok(interfaces) = std::fs::read_dir("/sys/class/net") else {
+        return true;
+    };
+    interfaces.flatten().any(|entry| {
+        let name = entry.file_name();
+        // Tunnels of the kernel stand in every namespace and lead nowhere.
+        let idle = [
+            "lo",
+            "tunl0",
+            "sit0",
+            "ip6tnl0",
+            "gre0",
+            "gretap0",
+            "erspan0",
+            "ip_vti0",
+            "ip6_vti0",
+            "ip6gre0",
+            "bonding_masters",
+        ];
+        !idle.iter().any(|known| name.to_str() == Some(known))
+    })
+}

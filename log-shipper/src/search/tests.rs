@@ -1,0 +1,229 @@
+//! Search against a model: what `grep` finds in everything, and nothing else.
+
+use super::*;
+use crate::compress;
+use proptest::prelude::*;
+
+#[derive(Default)]
+struct Collector(Vec<String>, Vec<bool>);
+
+impl Taker for Collector {
+    fn found(&mut self, found: Found<'_>) -> io::Result<()> {
+        self.0
+            .push(String::from_utf8_lossy(found.line).into_owned());
+        self.1.push(found.gap);
+        Ok(())
+    }
+}
+
+/// Segment `n` is compressed when `n % 3 == 0`, doubled (raw beside compressed) when `n % 3 == 1`, raw else; the last
+/// one is active.
+fn desk(segments: &[Vec<String>]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (number, lines) in segments.iter().enumerate() {
+        let text = lines
+            .iter()
+            .map(|line| line.clone() + "\n")
+            .collect::<Vec<_>>()
+            .concat();
+        if number + 1 == segments.len() {
+            std::fs::write(dir.path().join("bot.log"), text).unwrap();
+            continue;
+        }
+        let raw = dir
+            .path()
+            .join(format!("bot.202603{:02}T000000.000Z.log", number + 1));
+        std::fs::write(&raw, text).unwrap();
+        if number % 3 < 2 {
+            compress::compress(&raw, &raw.with_extension("log.zst"), 1).unwrap();
+        }
+        if number % 3 == 0 {
+            std::fs::remove_file(&raw).unwrap();
+        }
+    }
+    dir
+}
+
+fn found(dir: &Path, query: &Query) -> Vec<String> {
+    let mut collector = Collector::default();
+    let searched = search(dir, query, &mut collector).unwrap();
+    if query.context == 0 {
+        assert_eq!(searched.hits as usize, collector.0.len());
+    }
+    collector.0
+}
+
+fn line(day: u32, hour: u32, level: &str, n: u32) -> String {
+    format!(
+        r#"{{"ts":"2026-03-{day:02}T{hour:02}:00:00.000Z","level":"{level}","service":"bot","n":{n},"msg":"hit"}}"#
+    )
+}
+
+#[test]
+fn conditions_narrow() {
+    let day = |day| {
+        (0..24)
+            .map(|hour| {
+                line(
+                    day,
+                    hour,
+                    if hour % 2 == 0 { "INFO" } else { "ERROR" },
+                    hour,
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let dir = desk(&[day(1), day(2), day(3), day(4)]);
+    let query = || Query::new("hit", true, false).unwrap();
+    assert_eq!(found(dir.path(), &query()).len(), 96);
+    let at = |text: &str| line::millis_of(text.as_bytes());
+    let hour = Query {
+        since: at("2026-03-01T05:00:00Z"),
+        until: at("2026-03-01T06:00:00Z"),
+        ..query()
+    };
+    assert_eq!(found(dir.path(), &hour), [line(1, 5, "ERROR", 5)]);
+    let errors = Query {
+        level: Some(Level::Warn),
+        ..query()
+    };
+    assert_eq!(found(dir.path(), &errors).len(), 48);
+    let third = Query {
+        fields: vec![("n".into(), "3".into())],
+        ..query()
+    };
+    assert_eq!(found(dir.path(), &third).len(), 4);
+    let none = Query {
+        service: Some("log-shipper".into()),
+        ..query()
+    };
+    assert!(found(dir.path(), &none).is_empty());
+    let mut newest = found(
+        dir.path(),
+        &Query {
+            newest: true,
+            ..query()
+        },
+    );
+    newest.reverse();
+    assert_eq!(newest, found(dir.path(), &query()));
+}
+
+#[test]
+fn an_hour_of_a_day_reads_one_frame() {
+    let lines: Vec<String> = (0..24_u32)
+        .flat_map(|hour| {
+            (0..700).map(move |n| line(1, hour, "INFO", n).replace("hit", &"pad ".repeat(90)))
+        })
+        .collect();
+    let dir = desk(&[lines, vec![]]);
+    let whole = Query::new("pad", true, false).unwrap();
+    let all = search(dir.path(), &whole, &mut Collector::default()).unwrap();
+    let at = |text: &str| line::millis_of(text.as_bytes());
+    let hour = Query {
+        since: at("2026-03-01T05:00:00Z"),
+        until: at("2026-03-01T06:00:00Z"),
+        ..Query::new("pad", true, false).unwrap()
+    };
+    let part = search(dir.path(), &hour, &mut Collector::default()).unwrap();
+    assert_eq!((all.hits, part.hits), (16_800, 700));
+    assert!(
+        part.bytes * 3 <= all.bytes,
+        "{} of {}",
+        part.bytes,
+        all.bytes
+    );
+}
+
+#[test]
+fn context_is_as_of_grep() {
+    let lines: Vec<String> = (0..20)
+        .map(|n| {
+            if n == 5 || n == 8 || n == 15 {
+                format!("{n} hit")
+            } else {
+                n.to_string()
+            }
+        })
+        .collect();
+    let dir = desk(&[lines, vec![]]);
+    let query = Query {
+        context: 1,
+        ..Query::new("hit", false, false).unwrap()
+    };
+    let mut collector = Collector::default();
+    search(dir.path(), &query, &mut collector).unwrap();
+    assert_eq!(
+        collector.0,
+        ["4", "5 hit", "6", "7", "8 hit", "9", "14", "15 hit", "16"]
+    );
+    assert_eq!(collector.1.iter().filter(|gap| **gap).count(), 1);
+    let newest = found(
+        dir.path(),
+        &Query {
+            newest: true,
+            ..query
+        },
+    );
+    assert_eq!(
+        newest,
+        ["14", "15 hit", "16", "4", "5 hit", "6", "7", "8 hit", "9"]
+    );
+}
+
+#[test]
+fn patterns_that_cross_lines_or_cost_too_much() {
+    let dir = desk(&[vec!["a".into(), "b a".into(), "b".into()], vec![]]);
+    assert_eq!(
+        found(dir.path(), &Query::new(r"a\s*b", false, false).unwrap()),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        found(dir.path(), &Query::new(r"\Ab\z", false, false).unwrap()),
+        ["b"]
+    );
+    assert_eq!(
+        found(dir.path(), &Query::new("^b", false, false).unwrap()),
+        ["b a", "b"]
+    );
+    assert_eq!(
+        found(dir.path(), &Query::new("A", false, true).unwrap()),
+        ["a", "b a"]
+    );
+    assert!(Query::new("(a{1000}){1000}", false, false).is_err());
+    assert!(Query::new("(", false, false).is_err());
+}
+
+#[test]
+fn a_broken_file_hides_its_own_lines_only() {
+    let dir = desk(&[vec!["x hit".into()], vec!["y hit".into()], vec![]]);
+    std::fs::write(
+        dir.path().join("bot.20260301T000000.000Z.log.zst"),
+        b"rubbish that is long enough",
+    )
+    .unwrap();
+    let searched = search(
+        dir.path(),
+        &Query::new("hit", true, false).unwrap(),
+        &mut Collector::default(),
+    )
+    .unwrap();
+    assert_eq!((searched.hits, searched.unreadable), (1, 1));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn literal_search_is_grep(
+        segments in proptest::collection::vec(proptest::collection::vec("[ab.*語 ]{0,6}", 0..12), 1..6),
+        pattern in "[ab.*語 ]{0,3}", newest in any::<bool>(),
+    ) {
+        let dir = desk(&segments);
+        let query = Query { newest, ..Query::new(&pattern, true, false).unwrap() };
+        let mut got = found(dir.path(), &query);
+        let mut wanted: Vec<String> = segments.concat().into_iter().filter(|line| line.contains(&pattern)).collect();
+        got.sort();
+        wanted.sort();
+        prop_assert_eq!(got, wanted);
+    }
+}

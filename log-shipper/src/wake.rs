@@ -1,0 +1,172 @@
+//! This room waits for a reason to look. An event is only a hint; so is a changed directory; so is the clock.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use daemon_kit::Shutdown;
+use notify::event::{EventKind, ModifyKind};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+
+use crate::segment;
+
+/// Why waiting ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// A closed segment appeared, said the kernel.
+    Event,
+    /// The directory changed, said its own time stamp.
+    Directory,
+    /// Nothing was said; a moment passed (see [`LOOK_EVERY`]).
+    Moment,
+    /// The program is to end.
+    Shutdown,
+}
+
+/// How often the directory is looked at where events are silent.
+pub const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// The sleeper.
+pub struct Waker {
+    dir: PathBuf,
+    hints: Receiver<()>,
+    shutdown: Shutdown,
+    seen: Option<(i64, i64, u64)>,
+    _watcher: Option<RecommendedWatcher>,
+}
+
+impl Waker {
+    /// Begins to listen. Where the kernel offers no events, looking at the directory is enough.
+    #[must_use]
+    pub fn new(dir: &Path, shutdown: &Shutdown) -> Waker {
+        let (sender, hints) = sync_channel(1);
+        let for_shutdown = sender.clone();
+        // A full channel means that a wake-up is on its way already.
+        shutdown.on_soft(move || {
+            for_shutdown.try_send(()).ok();
+        });
+        let watcher = match watch(dir, sender) {
+            Ok(watcher) => Some(watcher),
+            Err(error) => {
+                tracing::warn!(event = "wake.polling", error = %error, "no events from the kernel here; the directory is looked at every 2 seconds");
+                None
+            }
+        };
+        Waker {
+            dir: dir.to_owned(),
+            hints,
+            shutdown: shutdown.clone(),
+            seen: stamp(dir),
+            _watcher: watcher,
+        }
+    }
+
+    /// Sleeps until there is a reason to look, a moment at most.
+    pub fn wait(&mut self) -> Reason {
+        let deadline = Instant::now() + LOOK_EVERY;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let hint = match self.hints.recv_timeout(left) {
+            Ok(()) => true,
+            Err(RecvTimeoutError::Timeout) => false,
+            // The watcher is gone: sleep all the same, never spin.
+            Err(RecvTimeoutError::Disconnected) => self.shutdown.wait(left),
+        };
+        if self.shutdown.is_soft() {
+            return Reason::Shutdown;
+        }
+        let now = stamp(&self.dir);
+        let changed = std::mem::replace(&mut self.seen, now) != now;
+        if hint {
+            Reason::Event
+        } else if changed {
+            Reason::Directory
+        } else {
+            Reason::Moment
+        }
+    }
+}
+
+fn watch(dir: &Path, sender: SyncSender<()>) -> notify::Result<RecommendedWatcher> {
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        if event.as_ref().map_or(true, is_hint) {
+            sender.try_send(()).ok();
+        }
+    })?;
+    watcher.watch(dir, RecursiveMode::NonRecursive)?;
+    Ok(watcher)
+}
+
+/// Only names that appear count: this version of `notify` also wakes on every read, ours and the backup's.
+fn is_hint(event: &Event) -> bool {
+    if event.need_rescan() {
+        return true;
+    }
+    let appeared = matches!(
+        event.kind,
+        EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(_))
+    );
+    let ours = |path: &PathBuf| {
+        path.file_name()
+            .and_then(OsStr::to_str)
+            .is_some_and(is_raw_closed_name)
+    };
+    appeared && event.paths.iter().any(ours)
+}
+
+/// Compressed names are our own doing.
+fn is_raw_closed_name(name: &str) -> bool {
+    segment::is_closed_name(name) && !name.ends_with(".zst")
+}
+
+fn stamp(dir: &Path) -> Option<(i64, i64, u64)> {
+    let facts = std::fs::metadata(dir).ok()?;
+    Some((facts.mtime(), facts.mtime_nsec(), facts.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notify::event::{AccessKind, AccessMode, CreateKind, RenameMode};
+
+    #[test]
+    fn only_new_segments_are_hints() {
+        let event = |kind, name: &str| Event::new(kind).add_path(PathBuf::from("/logs").join(name));
+        let renamed = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+        assert!(is_hint(&event(renamed, "bot.20260301T000000.000Z.log")));
+        assert!(is_hint(&event(
+            EventKind::Create(CreateKind::File),
+            "bot.20260301T000000.000Z.log"
+        )));
+        assert!(!is_hint(&event(
+            renamed,
+            "bot.20260301T000000.000Z.log.zst"
+        )));
+        assert!(!is_hint(&event(renamed, "status.html")));
+        assert!(!is_hint(&event(
+            EventKind::Access(AccessKind::Open(AccessMode::Read)),
+            "bot.20260301T000000.000Z.log"
+        )));
+        assert!(is_hint(
+            &Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan)
+        ));
+    }
+
+    #[test]
+    fn a_new_segment_wakes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut waker = Waker::new(dir.path(), &Shutdown::new());
+        std::fs::write(dir.path().join("bot.20260301T000000.000Z.log"), "x\n").unwrap();
+        assert!(matches!(waker.wait(), Reason::Event | Reason::Directory));
+    }
+
+    #[test]
+    fn shutdown_wakes() {
+        let dir = tempfile::tempdir().unwrap();
+        let shutdown = Shutdown::new();
+        let mut waker = Waker::new(dir.path(), &shutdown);
+        shutdown.begin();
+        assert_eq!(waker.wait(), Reason::Shutdown);
+    }
+}
