@@ -10,6 +10,8 @@ ARG BINARIES=builder
 FROM rust:1.95-bookworm AS builder
 WORKDIR /src
 COPY . .
+# What `--version` says: docker build --build-arg KOTONOHA_COMMIT="$(git rev-parse --short HEAD)" …
+ARG KOTONOHA_COMMIT
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
     && RUSTFLAGS="-C target-feature=+crt-static" \
        cargo build --locked --release --target "$target" -p bot -p backup-sidecar -p log-shipper \

@@ -89,6 +89,22 @@ pub fn bundle(root: &Path, to: &Path, binaries: Option<&Path>) -> Result<Vec<Pat
     Ok(written)
 }
 
+/// Lays the first install of `nas` out below `to`, as if the owner had unpacked it there.
+///
+/// # Errors
+/// When a source is missing or a file cannot be written.
+pub fn lay_out(root: &Path, nas: Nas, to: &Path) -> Result<PathBuf> {
+    for entry in install::install(nas, &texts(root, nas)?) {
+        let path = to.join(&entry.name);
+        if entry.name.ends_with('/') {
+            fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
+        } else {
+            write(&path, &entry.bytes)?;
+        }
+    }
+    Ok(to.join(install::TOP))
+}
+
 fn texts(root: &Path, nas: Nas) -> Result<Texts> {
     let guides = [("ja", ".ja.md"), ("en", ".md")].map(|(language, ending)| {
         let names = std::iter::once(nas.name()).chain(GUIDES);

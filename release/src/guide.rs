@@ -16,7 +16,11 @@ pub(crate) fn page(title: &str, language: &str, documents: &[Document]) -> Strin
         let stem = stem(&document.name);
         body.extend(["<section id=\"", stem, "\">\n"]);
         let options = Options::ENABLE_TABLES | Options::ENABLE_TASKLISTS;
-        let events = Parser::new_ext(&document.text, options).map(|event| relink(event, documents));
+        let events = Parser::new_ext(&document.text, options).map(|event| match event {
+            // Japanese has no blanks between words: a line that only ends in the source must not make one.
+            Event::SoftBreak if language == "ja" => Event::Text(CowStr::from("")),
+            other => relink(other, documents),
+        });
         html::push_html(&mut body, events);
         body.push_str("</section>\n");
     }
@@ -79,7 +83,7 @@ mod tests {
                 "qnap.ja.md",
                 "# QNAP\n\n[戻す](backup.ja.md#x) [外](../README.md) [site](https://discord.com)",
             ),
-            document("backup.ja.md", "# 戻す"),
+            document("backup.ja.md", "# 戻す\n\n文は\n続く"),
         ];
         let page = page("guide", "ja", &documents);
         assert!(page.contains("<a href=\"#backup\">戻す</a>"), "{page}");
@@ -89,5 +93,6 @@ mod tests {
             "{page}"
         );
         assert!(page.contains("<section id=\"backup\">"), "{page}");
+        assert!(page.contains("<p>文は続く</p>"), "{page}");
     }
 }

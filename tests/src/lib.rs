@@ -20,6 +20,7 @@
 pub mod bench;
 pub mod chaos;
 pub mod disk;
+pub mod engine;
 pub mod house;
 pub mod world;
 
@@ -30,3 +31,10 @@ use std::time::Duration;
 
 /// How long a test waits for anything before it fails: generous, because machines are busy.
 pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Says that something was not tested and why. Past the capture of the test runner, so that it is seen when all is green.
+pub fn skipped(what: &str) {
+    use std::io::Write;
+
+    writeln!(std::io::stderr().lock(), "SKIPPED: {what}").ok();
+}

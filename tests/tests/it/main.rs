@@ -4,4 +4,7 @@
     reason = "helpers of tests fail like tests: at once"
 )]
 
+mod nas_compose;
+mod nas_files;
+mod tidy;
 mod world;
