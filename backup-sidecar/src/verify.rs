@@ -1,0 +1,230 @@
+//! This room proves: that a database is sound, and that an archive holds what its manifest promises.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use daemon_kit::publish;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::archive::{self, Sink};
+use crate::manifest::{DatabaseEntry, FileEntry, Manifest};
+use crate::seal::Identities;
+use crate::watch::Watch;
+
+/// How many complaints of SQLite are kept.
+const MAX_COMPLAINTS: u32 = 5;
+
+/// The version of SQLite in this program.
+#[must_use]
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}
+
+/// Looks at every page of a database that nobody else uses, and counts its rows.
+///
+/// # Errors
+/// When the file cannot be opened at all; a damaged database is a finding, not an error.
+pub fn examine(file: &Path, path: &str) -> anyhow::Result<DatabaseEntry> {
+    let bytes = fs::metadata(file)
+        .with_context(|| format!("cannot look at {}", file.display()))?
+        .len();
+    let mut entry = DatabaseEntry {
+        path: path.to_owned(),
+        page_size: 1,
+        pages: bytes,
+        user_version: 0,
+        integrity: String::new(),
+        tables: BTreeMap::new(),
+    };
+    match read_facts(file, &mut entry) {
+        Ok(()) => {}
+        Err(error) => entry.integrity = error.to_string(),
+    }
+    Ok(entry)
+}
+
+fn read_facts(file: &Path, entry: &mut DatabaseEntry) -> rusqlite::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    let number = |pragma: &str| {
+        connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0))
+    };
+    entry.page_size = number("page_size")?.unsigned_abs();
+    entry.pages = number("page_count")?.unsigned_abs();
+    entry.user_version = number("user_version")?;
+    let complaints: Vec<String> = connection
+        .prepare(&format!("PRAGMA integrity_check({MAX_COMPLAINTS})"))?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    entry.integrity = complaints.join("; ");
+    if entry.is_sound() {
+        for table in tables(&connection)? {
+            let quoted = table.replace('"', "\"\"");
+            let count = format!("SELECT count(*) FROM main.\"{quoted}\"");
+            let rows: i64 = connection.query_row(&count, [], |row| row.get(0))?;
+            entry.tables.insert(table, rows.unsigned_abs());
+        }
+    }
+    Ok(())
+}
+
+/// Real tables; a virtual one may need a module that is not in this program, and its rows lie in real ones anyway.
+fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let all = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+               AND sql NOT LIKE 'CREATE VIRTUAL %' ORDER BY name";
+    connection
+        .prepare(all)?
+        .query_map([], |row| row.get(0))?
+        .collect()
+}
+
+/// Bytes of all names in a database's schema; 0 when it cannot be read.
+#[must_use]
+pub fn schema_bytes(file: &Path) -> usize {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let bytes = Connection::open_with_flags(file, flags).and_then(|connection| {
+        let sum =
+            "SELECT coalesce(sum(length(name) + 20), 0) FROM sqlite_schema WHERE type = 'table'";
+        connection.query_row(sum, [], |row| row.get::<_, i64>(0))
+    });
+    bytes.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(0))
+}
+
+/// Compares a database on disk with what a manifest says about it.
+///
+/// # Errors
+/// With the difference.
+pub fn compare(file: &Path, promised: &DatabaseEntry) -> anyhow::Result<()> {
+    let found = examine(file, &promised.path)?;
+    if !promised.is_sound() {
+        return Ok(()); // It was damaged when it was archived, and its bytes are the same.
+    }
+    ensure!(found.is_sound(), "{}: {}", promised.path, found.integrity);
+    for (table, rows) in &promised.tables {
+        let counted = found.tables.get(table).copied();
+        ensure!(
+            counted == Some(*rows),
+            "{}: table {table} should have {rows} rows and has {}",
+            promised.path,
+            counted.map_or_else(|| "none".to_owned(), |rows| rows.to_string())
+        );
+    }
+    ensure!(
+        found == *promised,
+        "{}: it is another database than the manifest says",
+        promised.path
+    );
+    Ok(())
+}
+
+/// Decodes an archive and compares the hash of every file. Its databases were examined as the very bytes hashed.
+///
+/// # Errors
+/// With the first thing that is wrong.
+pub fn hashes(archive: &Path, watch: &Watch) -> anyhow::Result<Manifest> {
+    archive::read(archive, None, watch, &mut Nowhere)
+}
+
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn begin(&mut self, _: &Manifest) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn open(&mut self, _: &FileEntry) -> anyhow::Result<Option<File>> {
+        Ok(None)
+    }
+
+    fn close(&mut self, _: &FileEntry, _: Option<File>) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+/// Proves an archive from its bytes alone: decodes it, compares every hash, and examines every database, one at a
+/// time, in a temporary file in `scratch`.
+///
+/// # Errors
+/// With the first thing that is wrong.
+pub fn whole(
+    archive: &Path,
+    scratch: &Path,
+    keys: Option<&Identities>,
+    watch: &Watch,
+) -> anyhow::Result<Manifest> {
+    let file = scratch.join(format!(
+        "{}verify.db{}",
+        crate::lock::SCRATCH,
+        publish::PARTIAL
+    ));
+    let mut sink = Examine {
+        file,
+        manifest: None,
+    };
+    archive::read(archive, keys, watch, &mut sink)
+}
+
+struct Examine {
+    file: PathBuf,
+    manifest: Option<Manifest>,
+}
+
+impl Sink for Examine {
+    fn begin(&mut self, manifest: &Manifest) -> anyhow::Result<()> {
+        self.manifest = Some(manifest.clone());
+        Ok(())
+    }
+
+    fn open(&mut self, entry: &FileEntry) -> anyhow::Result<Option<File>> {
+        let is_database = self
+            .manifest
+            .as_ref()
+            .is_some_and(|manifest| manifest.database(&entry.path).is_some());
+        if !is_database {
+            return Ok(None);
+        }
+        let file = File::create(&self.file)
+            .with_context(|| format!("cannot create {}", self.file.display()))?;
+        Ok(Some(file))
+    }
+
+    fn close(&mut self, entry: &FileEntry, file: Option<File>) -> anyhow::Result<()> {
+        let promised = self
+            .manifest
+            .as_ref()
+            .and_then(|manifest| manifest.database(&entry.path));
+        let (Some(promised), Some(_)) = (promised, file) else {
+            return Ok(());
+        };
+        let compared = compare(&self.file, promised);
+        fs::remove_file(&self.file).ok();
+        compared
+    }
+}
+
+impl Drop for Examine {
+    fn drop(&mut self) {
+        fs::remove_file(&self.file).ok();
+    }
+}
+
+/// Proves that a sealed archive is byte for byte what was verified before it was sealed.
+///
+/// # Errors
+/// When it is not, or nobody remembers what it should be.
+pub fn sealed(archive: &Path, expected_sha256: Option<&str>, watch: &Watch) -> anyhow::Result<()> {
+    let Some(expected) = expected_sha256 else {
+        bail!(
+            "its hash is not in catalog.json any more; set BACKUP_AGE_IDENTITY_FILE to look inside"
+        );
+    };
+    let found = archive::hash_file(archive, watch)?;
+    ensure!(
+        found == expected,
+        "its bytes have changed since it was made"
+    );
+    Ok(())
+}

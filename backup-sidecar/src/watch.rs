@@ -1,0 +1,98 @@
+//! This room lets a long job show that it lives, show how far it is, and stop when it is told to.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use daemon_kit::heartbeat::Heartbeat;
+use daemon_kit::shutdown::Shutdown;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A job beats this often at most.
+const BEAT_EVERY: Duration = Duration::from_secs(5);
+
+/// The job was told to stop; it leaves nothing behind but what it published before.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped before it was done, because the program ends")]
+pub struct Stopped;
+
+/// What a job reports to between its blocks.
+pub struct Watch {
+    heartbeat: Option<Heartbeat>,
+    unhealthy: Option<String>,
+    shutdown: Shutdown,
+    last_beat: Cell<Option<Instant>>,
+    bar: ProgressBar,
+}
+
+impl Watch {
+    /// For a command: a progress bar when standard error is a terminal.
+    #[must_use]
+    pub fn command() -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        Self::new(None, None, Shutdown::new(), bar)
+    }
+
+    /// For the resident: beats while it works, and stops when the grace ends. `unhealthy` is what the beat says
+    /// meanwhile.
+    #[must_use]
+    pub fn resident(heartbeat: Heartbeat, unhealthy: Option<String>, shutdown: Shutdown) -> Self {
+        Self::new(Some(heartbeat), unhealthy, shutdown, ProgressBar::hidden())
+    }
+
+    fn new(
+        heartbeat: Option<Heartbeat>,
+        unhealthy: Option<String>,
+        shutdown: Shutdown,
+        bar: ProgressBar,
+    ) -> Self {
+        if let Ok(style) =
+            ProgressStyle::with_template("{msg:20} [{bar:30}] {bytes}/{total_bytes} {eta}")
+        {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        Self {
+            heartbeat,
+            unhealthy,
+            shutdown,
+            last_beat: Cell::new(None),
+            bar,
+        }
+    }
+
+    /// Names the stage that begins now, and how many bytes it has before it.
+    pub fn stage(&self, name: &'static str, total_bytes: u64) {
+        self.bar.reset();
+        self.bar.set_length(total_bytes);
+        self.bar.set_message(name);
+    }
+
+    /// Says that so many more bytes are done.
+    ///
+    /// # Errors
+    /// When the job is to stop.
+    pub fn advance(&self, bytes: u64) -> Result<(), Stopped> {
+        self.bar.inc(bytes);
+        let is_time = self
+            .last_beat
+            .get()
+            .is_none_or(|last| last.elapsed() >= BEAT_EVERY);
+        if is_time {
+            self.last_beat.set(Some(Instant::now()));
+            match (&self.heartbeat, &self.unhealthy) {
+                (Some(heartbeat), Some(reason)) => heartbeat.unhealthy(reason),
+                (Some(heartbeat), None) => heartbeat.beat(),
+                (None, _) => {}
+            }
+        }
+        if self.shutdown.is_soft() {
+            Err(Stopped)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
