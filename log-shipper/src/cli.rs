@@ -7,8 +7,10 @@ use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use daemon_kit::{Env, Resident, Shutdown, boot, time};
 
+use crate::alerts::Alert;
 use crate::config::{Config, SERVICE};
 use crate::line::Level;
+use crate::redact::Redactor;
 use crate::resident::{self, LogShipper};
 use crate::search::show::{Shower, Style};
 use crate::search::{self, Query};
@@ -301,8 +303,12 @@ fn prune(config: &Config, dry_run: bool, out: &mut dyn Write) -> anyhow::Result<
 fn test_sinks(config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut failed = 0;
     let mut sinks = resident::sinks(config)?;
-    if sinks.is_empty() {
-        writeln!(out, "no sink is set: SYSLOG_URL, LOKI_URL")?;
+    let courier = resident::courier(config)?;
+    if sinks.is_empty() && courier.is_none() {
+        writeln!(
+            out,
+            "no sink is set: SYSLOG_URL, LOKI_URL, ALERT_WEBHOOK_URL"
+        )?;
     }
     let now = time::now();
     let zoned = now.to_zoned_datetime(config.zone.clone());
@@ -325,10 +331,38 @@ fn test_sinks(config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
             }
         }
     }
+    if let Some(courier) = &courier {
+        let redactor = Redactor::new(config.secrets())?;
+        match courier.test(&test_alert(&ts), &redactor) {
+            Ok(()) => writeln!(out, "webhook: sent")?,
+            Err(failure) => {
+                failed += 1;
+                writeln!(out, "webhook: {}", failure.why)?;
+            }
+        }
+    }
     if failed > 0 {
-        bail!("{failed} of {} sinks did not take the line", sinks.len());
+        bail!(
+            "{failed} of {} sinks did not take the line",
+            sinks.len() + usize::from(courier.is_some())
+        );
     }
     Ok(())
+}
+
+fn test_alert(at: &str) -> Alert {
+    Alert {
+        v: 1,
+        id: "test".to_owned(),
+        at: at.to_owned(),
+        kind: "test".to_owned(),
+        severity: "info".to_owned(),
+        service: SERVICE.to_owned(),
+        event: "sink.test".to_owned(),
+        count: 1,
+        ja: "✅ 言の葉のお知らせのテストです。".to_owned(),
+        en: "✅ A test alert of kotonoha.".to_owned(),
+    }
 }
 
 fn hint(config: &Config, sink: &str) -> &'static str {

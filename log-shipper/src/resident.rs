@@ -12,9 +12,11 @@ use daemon_kit::{
 use secrecy::ExposeSecret;
 
 use crate::config::{Config, SERVICE};
+use crate::forward::alert::Courier;
 use crate::forward::http::Http;
 use crate::forward::loki::Loki;
 use crate::forward::{Forwarder, Sink, Syslog};
+use crate::ledger::Ledger;
 use crate::redact::Redactor;
 use crate::sweep::{Grudges, Sweeper};
 use crate::wake::{Reason, Waker};
@@ -77,19 +79,81 @@ impl Resident for LogShipper {
     }
 }
 
-/// Sweeps at every reason to look, until shutdown.
+/// Sweeps and keeps the books at every reason to look, until shutdown.
 fn tend(config: &Config, house: &House) -> anyhow::Result<()> {
     let mut waker = Waker::new(&config.dir, &house.shutdown);
     let mut tender = Tender::new(config);
     tender.sweep(&house.shutdown);
+    let mut keeper = Keeper::new(config).context("opening the books")?;
+    keeper.keep(&tender.sweeper);
     loop {
         house.heartbeat.beat();
         match waker.wait() {
-            Reason::Shutdown => return Ok(()),
+            Reason::Shutdown => break,
             Reason::Event | Reason::Directory => tender.sweep_if_new(&house.shutdown),
             Reason::Moment => {}
         }
         tender.sweep_if_due(&house.shutdown);
+        keeper.keep_if_due(&tender.sweeper);
+    }
+    keeper.keep(&tender.sweeper);
+    Ok(())
+}
+
+/// When to bring the books up to date: new lines are read at once, in memory; the disk is written at the interval.
+struct Keeper {
+    ledger: Ledger,
+    begun: Instant,
+    kept: Instant,
+    every: Duration,
+    failing: bool,
+}
+
+impl Keeper {
+    fn new(config: &Config) -> std::io::Result<Keeper> {
+        let ledger = Ledger::open(&config.dir, config.zone.clone(), config.language)?;
+        let now = Instant::now();
+        Ok(Keeper {
+            ledger,
+            begun: now,
+            kept: now,
+            every: Duration::from_secs(config.sweep_seconds),
+            failing: false,
+        })
+    }
+
+    fn keep_if_due(&mut self, sweeper: &Sweeper) {
+        if self.kept.elapsed() >= self.every {
+            self.keep(sweeper);
+        } else {
+            let read = self.read();
+            self.tell(read);
+        }
+    }
+
+    fn keep(&mut self, sweeper: &Sweeper) {
+        self.kept = Instant::now();
+        let kept = self.read().and_then(|()| {
+            let now = time::now().as_millisecond();
+            self.ledger.save(|| sweeper.surroundings(now)).map(|_| ())
+        });
+        self.tell(kept);
+    }
+
+    fn read(&mut self) -> std::io::Result<()> {
+        self.ledger
+            .read(time::now().as_millisecond(), self.begun.elapsed())
+    }
+
+    fn tell(&mut self, done: std::io::Result<()>) {
+        match done {
+            Ok(()) => self.failing = false,
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::error!(event = "ledger.failed", %error, "status page and alerts could not be brought up to date");
+                }
+            }
+        }
     }
 }
 
@@ -196,6 +260,15 @@ pub fn sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {
         sinks.push(Box::new(Loki::new(Http::new(ca)?, url.expose_secret())?));
     }
     Ok(sinks)
+}
+
+/// The webhook, when there is one.
+pub fn courier(config: &Config) -> anyhow::Result<Option<Courier>> {
+    let Some(url) = &config.webhook else {
+        return Ok(None);
+    };
+    let http = Http::new(config.extra_ca.as_deref())?;
+    Courier::new(&config.dir, http, url.expose_secret(), config.language).map(Some)
 }
 
 fn spawn_all(

@@ -13,10 +13,12 @@ use anyhow::Context;
 use daemon_kit::lock::DirLock;
 use daemon_kit::{Shutdown, publish};
 
+use crate::alerts::outbox;
 use crate::checkpoint::Checkpoint;
 use crate::compress::{self, Packed};
 use crate::prune::{self, Candidate, Plan, Policy, Reason, Room};
 use crate::segment::{self, Listing, Segment};
+use crate::status::Surroundings;
 
 /// What a sweep works with.
 #[derive(Debug, Clone)]
@@ -161,6 +163,7 @@ impl Sweeper {
             }
         }
         let oldest = now - i64::from(self.policy.days) * 86_400_000;
+        outbox::prune(&self.dir, oldest).context("pruning delivered alerts")?;
         for (path, _) in &listing.torn {
             if modified_millis(path).is_some_and(|modified| modified < oldest) {
                 publish::remove(path)?;
@@ -190,6 +193,25 @@ impl Sweeper {
             name.to_str()
                 .is_some_and(|name| !name.ends_with(".zst") && segment::is_closed_name(name))
         })
+    }
+
+    /// How the disk stands, for the owner's page.
+    #[must_use]
+    pub fn surroundings(&self, now: i64) -> Surroundings {
+        let used = Listing::whole(&self.dir).map_or(0, |listing| {
+            listing.closed.iter().map(Segment::bytes).sum::<u64>()
+                + listing
+                    .active
+                    .iter()
+                    .map(|active| active.bytes)
+                    .sum::<u64>()
+        });
+        Surroundings {
+            now,
+            free_bytes: free_bytes(&self.dir),
+            wanted_bytes: self.policy.free_bytes,
+            logs: (used, self.policy.total_bytes),
+        }
     }
 
     /// Whether the disk has less free than the owner wants.

@@ -1,0 +1,299 @@
+//! A scripted day, counted exactly; bounds that hold whatever the history; a page that gives nothing away.
+
+use daemon_kit::Language;
+use proptest::prelude::*;
+
+use super::report::Verdict;
+use super::*;
+use crate::line;
+
+/// 2026-03-10 09:00 in Tokyo.
+const NOW: i64 = 1_773_100_800_000;
+const HOUR: i64 = 3_600_000;
+const DAY: i64 = 24 * HOUR;
+
+fn zone() -> TimeZone {
+    TimeZone::fixed(jiff::tz::offset(9))
+}
+
+fn enter(
+    book: &mut Book,
+    service: &str,
+    at: i64,
+    level: &str,
+    event: &str,
+    more: &serde_json::Value,
+) {
+    let ts = Timestamp::from_millisecond(at).unwrap().to_string();
+    let mut line = serde_json::json!({"ts": ts, "level": level, "service": service, "event": event, "msg": "canary words"});
+    line.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    let text = line.to_string();
+    book.enter(
+        service,
+        text.len() as u64 + 1,
+        line::parse(text.as_bytes()).as_ref(),
+        &zone(),
+    );
+}
+
+fn none() -> &'static serde_json::Value {
+    static NONE: std::sync::OnceLock<serde_json::Value> = std::sync::OnceLock::new();
+    NONE.get_or_init(|| serde_json::json!({}))
+}
+
+fn scripted_day() -> Book {
+    let mut book = Book::default();
+    enter(
+        &mut book,
+        "bot",
+        NOW - 20 * HOUR,
+        "INFO",
+        "start",
+        &serde_json::json!({"build": "0.1.0 (abc <script>)"}),
+    );
+    enter(
+        &mut book,
+        "bot",
+        NOW - 20 * HOUR,
+        "INFO",
+        "settings",
+        &serde_json::json!({"settings": "TZ=Asia/Tokyo MONTHLY_BUDGET=10 X=1"}),
+    );
+    talk(&mut book);
+    keep(&mut book);
+    book
+}
+
+fn talk(book: &mut Book) {
+    for number in 0..40_i64 {
+        let turn = serde_json::json!({"ms": 400 + number * 50, "input_tokens": 100, "output_tokens": 20, "cost_usd": 0.01});
+        enter(
+            book,
+            "bot",
+            NOW - number * HOUR / 4,
+            "INFO",
+            "turn.answered",
+            &turn,
+        );
+    }
+    for number in 0..3 {
+        enter(
+            book,
+            "bot",
+            NOW - number * HOUR,
+            "WARN",
+            "turn.failed",
+            none(),
+        );
+        enter(
+            book,
+            "bot",
+            NOW - number * HOUR,
+            "WARN",
+            "model.failed",
+            none(),
+        );
+    }
+    enter(
+        book,
+        "bot",
+        NOW - HOUR,
+        "ERROR",
+        "store.commit_failed",
+        none(),
+    );
+}
+
+fn keep(book: &mut Book) {
+    let done = serde_json::json!({"archive": "backup_20260310_020000.tar.zst", "bytes": 5_000_000});
+    enter(
+        book,
+        "backup-sidecar",
+        NOW - 7 * HOUR,
+        "INFO",
+        "backup.done",
+        &done,
+    );
+    enter(
+        book,
+        "backup-sidecar",
+        NOW - 6 * HOUR,
+        "INFO",
+        "drill.passed",
+        none(),
+    );
+}
+
+fn around() -> Surroundings {
+    Surroundings {
+        now: NOW,
+        free_bytes: Some(8 << 30),
+        wanted_bytes: 512 << 20,
+        logs: (3 << 20, 200 << 20),
+    }
+}
+
+#[test]
+fn a_scripted_day_is_counted_exactly() {
+    let report = report(&scripted_day(), &around(), DAY, &zone());
+    assert_eq!(
+        report
+            .hours
+            .iter()
+            .map(|(_, hour)| hour.answers)
+            .sum::<u64>(),
+        40
+    );
+    assert_eq!(
+        report
+            .hours
+            .iter()
+            .map(|(_, hour)| hour.failures)
+            .sum::<u64>(),
+        3
+    );
+    assert_eq!(
+        report.days.iter().map(|(_, day)| day.answers).sum::<u64>(),
+        40
+    );
+    assert_eq!(
+        report
+            .days
+            .iter()
+            .map(|(_, day)| day.failovers)
+            .sum::<u64>(),
+        3
+    );
+    assert_eq!(
+        (report.month.tokens_in, report.month.tokens_out),
+        (4_000, 800)
+    );
+    assert!((report.month.cost - 0.4).abs() < 1e-9);
+    assert_eq!(report.budget, Some(10.0));
+    assert_eq!(report.troubles.len(), 1);
+    let (median, tail) = report.answer_ms;
+    // To within a class of a quarter: the true ones are 1,375 and 2,300 ms.
+    assert!(
+        (1_375..=1_720).contains(&median.unwrap()) && (2_300..=2_876).contains(&tail.unwrap()),
+        "{median:?} {tail:?}"
+    );
+    assert_eq!(
+        (
+            report.bot.verdict,
+            report.backup.verdict,
+            report.disk.verdict
+        ),
+        (Verdict::Good, Verdict::Good, Verdict::Good)
+    );
+}
+
+#[test]
+fn verdicts_say_what_to_do() {
+    let mut book = scripted_day();
+    let look =
+        |book: &Book, now: i64| report(book, &Surroundings { now, ..around() }, DAY, &zone());
+    assert_eq!(look(&book, NOW + 3 * HOUR).bot.verdict, Verdict::Bad);
+    let late = look(&book, NOW + 30 * HOUR);
+    assert_eq!(late.backup.verdict, Verdict::Bad);
+    assert!(late.backup.todo.unwrap().en.contains("backup-now"));
+    enter(&mut book, "bot", NOW, "INFO", "stop", none());
+    assert_eq!(look(&book, NOW).bot.verdict, Verdict::Bad);
+    enter(
+        &mut book,
+        "backup-sidecar",
+        NOW,
+        "ERROR",
+        "drill.failed",
+        none(),
+    );
+    assert_eq!(look(&book, NOW).backup.verdict, Verdict::Bad);
+    let tight = Surroundings {
+        free_bytes: Some(1),
+        ..around()
+    };
+    assert_eq!(
+        report(&book, &tight, DAY, &zone()).disk.verdict,
+        Verdict::Bad
+    );
+    let empty = look(&Book::default(), NOW);
+    assert_eq!(
+        (empty.bot.verdict, empty.backup.verdict),
+        (Verdict::Unknown, Verdict::Unknown)
+    );
+}
+
+#[test]
+fn the_page_is_whole_in_both_languages_and_gives_nothing_away() {
+    let report = report(&scripted_day(), &around(), DAY, &zone());
+    for (language, wanted) in [
+        (Language::Ja, "応答しています"),
+        (Language::En, "it is answering"),
+    ] {
+        let page = page::render(&report, language, &zone());
+        assert!(page.contains(wanted) && page.starts_with("<!doctype html>"));
+        assert!(!page.contains("canary") && !page.contains("<script>)"));
+        assert!(!page.contains("http://") && !page.contains("https://") && !page.contains(" src="));
+        assert!(page.contains("NaN").then_some(()).is_none());
+        for tag in [
+            "section", "article", "table", "svg", "ol", "dl", "main", "figure", "details",
+        ] {
+            assert_eq!(
+                page.matches(&format!("<{tag}")).count(),
+                page.matches(&format!("</{tag}>")).count(),
+                "{tag}"
+            );
+        }
+    }
+    let english = page::render(&report, Language::En, &zone());
+    assert!(english.contains("answers 40, failures 3") && english.contains("$0.40 / $10.00"));
+}
+
+#[test]
+fn the_size_is_bounded_whatever_the_history() {
+    let mut book = Book::default();
+    for number in 0..30_000_i64 {
+        let service = format!("service-{}", number % 50);
+        let service = if number % 3 == 0 { "bot" } else { &service };
+        enter(
+            &mut book,
+            service,
+            NOW - (30_000 - number) * HOUR,
+            "ERROR",
+            &format!("event.{number}"),
+            none(),
+        );
+        enter(
+            &mut book,
+            "backup-sidecar",
+            NOW - (30_000 - number) * HOUR,
+            "INFO",
+            "backup.done",
+            &serde_json::json!({"bytes": 1, "archive": "x".repeat(500)}),
+        );
+    }
+    let size = serde_json::to_vec(&book).unwrap().len();
+    assert!(size < 400_000, "{size}");
+    let page = page::render(
+        &report(&book, &around(), DAY, &zone()),
+        Language::Ja,
+        &zone(),
+    );
+    assert!(page.len() < 300_000, "{}", page.len());
+}
+
+proptest! {
+    #[test]
+    fn percentiles_are_right_to_within_a_class(mut millis in proptest::collection::vec(60_u64..500_000, 1..80), percent in 1_u64..100) {
+        let mut times = Vec::new();
+        for one in &millis {
+            add_time(&mut times, *one);
+        }
+        millis.sort_unstable();
+        let rank = ((millis.len() as u64 * percent).div_ceil(100).max(1) - 1) as usize;
+        let exact = millis[rank] as f64;
+        let told = percentile(&times, percent).unwrap() as f64;
+        prop_assert!(told >= exact - 1.0 && told <= exact * 1.26 + 1.0, "{} for {}", told, exact);
+    }
+}
