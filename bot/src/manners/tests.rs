@@ -1,0 +1,178 @@
+use super::*;
+
+fn judged(text: &str, leave: Leave, cuts: impl Iterator<Item = usize>) -> (String, Verdict) {
+    let mut judge = Judge::new(&Law::new(&[]), leave);
+    let mut shown = String::new();
+    let mut from = 0;
+    for to in cuts.chain([text.len()]) {
+        shown.push_str(&judge.feed(&text[from..to]));
+        from = to;
+    }
+    let verdict = judge.finish();
+    shown.push_str(&verdict.rest);
+    assert_eq!(shown, judge.shown());
+    (shown, verdict)
+}
+
+fn whole(text: &str) -> (String, Verdict) {
+    judged(text, Leave::default(), std::iter::empty())
+}
+
+#[test]
+fn a_clean_answer_passes_untouched_and_at_once() {
+    for text in [
+        "おはよう",
+        "おはよう。今日は静かですね。",
+        "Good morning.\n- tea\n- rain\n",
+        "3.5 度でした。見る？",
+    ] {
+        let (shown, verdict) = whole(text);
+        assert_eq!(shown, text);
+        assert_eq!(
+            (verdict.left_out, verdict.more, verdict.is_empty),
+            (0, false, false)
+        );
+    }
+    let mut judge = Judge::new(&Law::new(&[]), Leave::default());
+    assert_eq!(
+        judge.feed("読みました。そ"),
+        "読みました。",
+        "a sentence is shown as soon as the next begins"
+    );
+}
+
+#[test]
+fn one_question_is_kept_and_the_others_left_out() {
+    let (shown, verdict) = whole("そうですか。何色が好き？ どこで見た？ きれいですね。");
+    assert_eq!(shown.matches('？').count(), 0, "ですか is a question too");
+    assert!(verdict.left_out >= 2 && shown.contains("きれいですね。"));
+    let (shown, _) = whole("雨ですね。何色が好き？どこで見ましたか。");
+    assert_eq!(shown, "雨ですね。何色が好き？");
+}
+
+#[test]
+fn what_urges_diagnoses_judges_or_rings_hollow_is_left_out() {
+    for bad in law_phrases() {
+        let text = format!("聞いています。 Well, {bad} ね。 ここにいます。");
+        let (shown, verdict) = whole(&text);
+        assert_eq!(verdict.left_out, 1, "{bad}");
+        assert!(
+            !contains(&normal(&shown), &normal(bad)) && shown.contains("ここにいます。"),
+            "{bad}"
+        );
+    }
+    assert!(
+        whole("**頑\u{200b}張\nって** ください。").1.left_out > 0,
+        "hidden by marks and line breaks"
+    );
+}
+
+#[test]
+fn mutism_is_named_only_after_the_member_did() {
+    let text = "場面緘黙のことですね。";
+    assert!(whole(text).1.is_empty);
+    let leave = Leave::of("場面かんもくについて", &[]);
+    assert_eq!(judged(text, leave, std::iter::empty()).0, text);
+    assert!(Leave::of("", &["selective  Mutism"]).mutism);
+}
+
+#[test]
+fn a_long_answer_ends_at_a_sentence_and_offers_more() {
+    let text = "これは静かな文です。".repeat(40);
+    let (shown, verdict) = whole(&text);
+    assert!(verdict.more && shown.ends_with('。') && shown.chars().count() <= 300);
+    let leave = Leave::of("もっと詳しく教えて", &[]);
+    assert_eq!(judged(&text, leave, std::iter::empty()).0, text);
+    let (shown, verdict) = whole(&format!("{}、{}", "あ".repeat(200), "い".repeat(400)));
+    assert!(verdict.more && shown.ends_with("あ…") && !verdict.is_empty);
+}
+
+#[test]
+fn everything_forbidden_leaves_nothing_and_there_are_words_for_that() {
+    assert!(whole("頑張って！You should try harder.").1.is_empty);
+    for language in [Language::Ja, Language::En] {
+        assert_eq!(whole(instead(language)).0, instead(language));
+        let again = rewrite(&Prompt::default(), "draft", language);
+        assert_eq!(again.utterances.len(), 2);
+    }
+}
+
+#[test]
+fn without_a_law_nothing_is_held_back() {
+    let mut judge = Judge::new(&Law::none(), Leave::default());
+    assert_eq!(judge.feed("頑張って？？"), "頑張って？？");
+    assert!(!judge.finish().is_empty);
+}
+
+/// Sentences from a grammar of good and bad ones, in both languages, glued in ways that hide their ends.
+fn adversarial(seed: u64) -> String {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let bad: Vec<&str> = law_phrases().chain(MUTISM).collect();
+    let good = [
+        "そうなんですね",
+        "雨の音がします",
+        "I read it",
+        "tea is warm",
+        "3.5 cm",
+        "- 一つ",
+        "「静か」",
+        "@everyone",
+        "x?y=1",
+    ];
+    let ends = [
+        "。", "？", "！？", ". ", "? ", "\n", "\n\n", "」", "…", "、", "** ", "", " ",
+    ];
+    let mut text = String::new();
+    for _ in 0..random.usize(1..30) {
+        let words = if random.u8(..3) == 0 {
+            bad[random.usize(..bad.len())]
+        } else {
+            good[random.usize(..good.len())]
+        };
+        if random.u8(..8) == 0 && words.chars().count() > 1 {
+            // A line break or a mark in the middle of the phrase.
+            let at = words
+                .char_indices()
+                .nth(words.chars().count() / 2)
+                .unwrap()
+                .0;
+            text.push_str(&words[..at]);
+            text.push_str(["\n", "*", "\u{200b}"][random.usize(..3)]);
+            text.push_str(&words[at..]);
+        } else {
+            text.push_str(words);
+        }
+        text.push_str(ends[random.usize(..ends.len())]);
+    }
+    text
+}
+
+#[test]
+fn five_hundred_adversarial_answers_break_no_rule_at_any_cut() {
+    let bad: Vec<String> = law_phrases().chain(MUTISM).map(normal).collect();
+    for seed in 0..500 {
+        let text = adversarial(seed);
+        let (whole, _) = whole(&text);
+        // Cut at every character, and in random pieces: the same is shown.
+        let every = text.char_indices().map(|(at, _)| at);
+        assert_eq!(
+            judged(&text, Leave::default(), every).0,
+            whole,
+            "seed {seed}"
+        );
+        assert!(whole.chars().count() <= 300, "seed {seed}");
+        let mut marks = 0;
+        let mut before = ' ';
+        for c in whole.chars() {
+            marks += usize::from(matches!(c, '?' | '？') && !matches!(before, '?' | '？'));
+            before = c;
+        }
+        assert!(marks <= 1, "seed {seed}: {whole}");
+        for phrase in &bad {
+            assert!(
+                !contains(&normal(&whole), phrase),
+                "seed {seed}: {phrase} in {whole}"
+            );
+        }
+    }
+}
