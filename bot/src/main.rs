@@ -1,3 +1,7 @@
-//! The program.
+//! The bot's program: see the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bot::cli::main()
+}

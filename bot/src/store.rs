@@ -180,6 +180,12 @@ impl Store {
         Ok((store, Closing(handle)))
     }
 
+    /// The SQLite that is built in.
+    #[must_use]
+    pub fn sqlite_version() -> &'static str {
+        rusqlite::version()
+    }
+
     /// Where the database lies.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -154,11 +154,7 @@ pub(super) fn set_aside_copies(database: &Path) -> Result<Vec<PathBuf>, Error> {
             .file_name()
             .and_then(|found| found.to_str())
             .and_then(|found| found.strip_prefix(name)?.strip_prefix('.'))
-            .is_some_and(|rest| {
-                ["predecessor-", "before-"]
-                    .iter()
-                    .any(|kind| rest.starts_with(kind))
-            });
+            .is_some_and(|rest| ["before-"].iter().any(|kind| rest.starts_with(kind)));
         if aside {
             copies.push(path);
         }

@@ -475,12 +475,12 @@ fn a_predecessors_database_in_our_place_is_recognised_and_set_aside_whole() {
         Store::open(&room.path, at(1)),
         Err(Error::Predecessor)
     ));
-    let aside = Store::set_aside(&room.path, "predecessor", at(0)).unwrap();
+    let aside = Store::set_aside(&room.path, "before-import", at(0)).unwrap();
     assert!(
         aside
             .to_str()
             .unwrap()
-            .ends_with("sessions.db.predecessor-19700101T000000Z")
+            .ends_with("sessions.db.before-import-19700101T000000Z")
     );
     assert!(!room.path.exists());
     let report = Store::import(&room.path, &aside, &TimeZone::UTC, at(1)).unwrap();

@@ -1,0 +1,307 @@
+//! After an absence: what was said meanwhile, and whether an answer of ours stands already.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::discord::wire::Message;
+use crate::discord::{Inbound, Rest, rest};
+use crate::notes::Note;
+use crate::store::Way;
+
+/// At the end of an answer that still grows: one that was cut off by a crash is known by it.
+pub const GROWING: &str = " …";
+/// Pages of a hundred messages that are read of one channel.
+const MOST_PAGES: usize = 20;
+/// How far back behind the newest message seen we look: channels are not in step with one another.
+const OVERLAP: SignedDuration = SignedDuration::from_secs(120);
+
+/// What stands of our answer to a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing.
+    None,
+    /// The whole of it.
+    Complete {
+        /// Where.
+        channel: u64,
+        /// Our messages.
+        ids: Vec<u64>,
+        /// What they say, without their numbers.
+        text: String,
+    },
+    /// A holding note, or an answer that was cut off.
+    Partial {
+        /// Where.
+        channel: u64,
+        /// Our messages and what they say.
+        posts: Vec<(u64, String)>,
+    },
+}
+
+/// Asks Discord what stands of our answer.
+///
+/// # Errors
+/// As Discord says; `NotFound` only when the place itself is gone.
+pub async fn standing(
+    rest: &Rest,
+    me: u64,
+    inbound: &Inbound,
+    way: Way,
+) -> Result<Standing, rest::Error> {
+    for (channel, is_new_thread) in places(inbound, way) {
+        let messages = match rest
+            .messages_after(channel, inbound.id.saturating_sub(1))
+            .await
+        {
+            Ok(messages) => messages,
+            // No such thread: none was opened, or we may not see it.
+            Err(rest::Error::NotFound(_) | rest::Error::Forbidden(_)) if is_new_thread => continue,
+            Err(error) => return Err(error),
+        };
+        let posts = posts_of(&messages, me, inbound.id, is_new_thread);
+        if !posts.is_empty() {
+            return Ok(judge(channel, posts));
+        }
+    }
+    Ok(Standing::None)
+}
+
+/// Our messages that answer a question: channel and id.
+///
+/// # Errors
+/// As Discord says.
+pub async fn own_posts(
+    rest: &Rest,
+    me: u64,
+    inbound: &Inbound,
+    way: Way,
+) -> Result<Vec<(u64, u64)>, rest::Error> {
+    Ok(match standing(rest, me, inbound, way).await? {
+        Standing::None => Vec::new(),
+        Standing::Complete { channel, ids, .. } => {
+            ids.into_iter().map(|id| (channel, id)).collect()
+        }
+        Standing::Partial { channel, posts } => {
+            posts.into_iter().map(|(id, _)| (channel, id)).collect()
+        }
+    })
+}
+
+/// Where our answer can be: in the thread on the question, or beside it.
+fn places(inbound: &Inbound, way: Way) -> Vec<(u64, bool)> {
+    let here = (inbound.channel, false);
+    if way == Way::Mention {
+        vec![(inbound.id, true), here]
+    } else {
+        vec![here]
+    }
+}
+
+/// The run of our messages that begins with the answer to `question`.
+fn posts_of(
+    messages: &[Message],
+    me: u64,
+    question: u64,
+    is_new_thread: bool,
+) -> Vec<(u64, String)> {
+    let reference = |message: &Message| {
+        message
+            .message_reference
+            .as_ref()
+            .and_then(|reference| reference.message_id)
+            .map(|id| id.0)
+    };
+    let is_ours = |message: &Message| message.author.id.0 == me && matches!(message.kind, 0 | 19);
+    let begins = |message: &Message| {
+        let to = reference(message);
+        is_ours(message) && (to == Some(question) || (is_new_thread && to.is_none()))
+    };
+    let Some(first) = messages.iter().position(begins) else {
+        return Vec::new();
+    };
+    let rest = messages[first + 1..].iter();
+    let tail = rest.take_while(|message| is_ours(message) && reference(message).is_none());
+    std::iter::once(&messages[first])
+        .chain(tail)
+        .map(|message| (message.id.0, message.content.clone()))
+        .collect()
+}
+
+fn judge(channel: u64, posts: Vec<(u64, String)>) -> Standing {
+    let (_, first) = &posts[0];
+    let expected = numbered(first).map_or(1, |(_, count)| count);
+    let is_cut = posts
+        .iter()
+        .any(|(_, text)| text.ends_with(GROWING.trim_start()) && text.ends_with(GROWING));
+    if Note::is_holding(first) || is_cut || posts.len() < expected {
+        return Standing::Partial { channel, posts };
+    }
+    let own = posts.into_iter().take(expected);
+    let (ids, texts): (Vec<u64>, Vec<String>) = own.unzip();
+    let bare = texts
+        .iter()
+        .map(|text| numbered(text).map_or(text.as_str(), |(bare, _)| bare));
+    Standing::Complete {
+        channel,
+        ids,
+        text: bare.collect::<Vec<_>>().join("\n"),
+    }
+}
+
+/// `**(1/3)**` at the beginning: the rest, and how many there are.
+fn numbered(text: &str) -> Option<(&str, usize)> {
+    let (number, rest) = text.strip_prefix("**(")?.split_once(")**")?;
+    let (_, count) = number.split_once('/')?;
+    Some((
+        rest.trim_start(),
+        count.parse().ok().filter(|count| *count > 0)?,
+    ))
+}
+
+/// From where on messages count as missed: a little before the newest one seen, never before `floor`.
+#[must_use]
+pub fn missed_since(cursor: u64, floor: u64) -> u64 {
+    let before = crate::discord::made_at(cursor)
+        .checked_sub(OVERLAP)
+        .map_or(0, crate::discord::id_at);
+    before.max(floor)
+}
+
+/// Whether a message is too old to be answered still.
+#[must_use]
+pub fn is_expired(said_at: Timestamp, now: Timestamp, minutes: u64) -> bool {
+    now.duration_since(said_at) > SignedDuration::from_mins(minutes.min(1 << 30) as i64)
+}
+
+/// Everything said in `channel` after `since`, oldest first.
+///
+/// # Errors
+/// As Discord says.
+pub async fn missed(
+    rest: &Arc<Rest>,
+    channel: u64,
+    since: u64,
+) -> Result<Vec<Message>, rest::Error> {
+    let mut all: Vec<Message> = Vec::new();
+    let mut after = since;
+    for _ in 0..MOST_PAGES {
+        let page = rest.messages_after(channel, after).await?;
+        let Some(last) = page.last() else { break };
+        after = last.id.0;
+        let is_last = page.len() < 100;
+        all.extend(page);
+        if is_last {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(id: u64, author: u64, to: Option<u64>, text: &str) -> Message {
+        let mut json = serde_json::json!({"id": id, "channel_id": 5, "author": {"id": author}, "content": text});
+        if let Some(to) = to {
+            json["type"] = 19.into();
+            json["message_reference"] = serde_json::json!({"message_id": to});
+        }
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn stands(messages: &[Message], is_new_thread: bool) -> Standing {
+        let posts = posts_of(messages, 9, 1, is_new_thread);
+        if posts.is_empty() {
+            Standing::None
+        } else {
+            judge(5, posts)
+        }
+    }
+
+    #[test]
+    fn an_answer_is_known_by_what_it_answers() {
+        let others = [
+            message(2, 3, None, "x"),
+            message(3, 9, Some(2), "to somebody else"),
+        ];
+        assert_eq!(stands(&others, false), Standing::None);
+        let ours = [
+            message(2, 3, None, "x"),
+            message(3, 9, Some(1), "hello"),
+            message(4, 3, None, "thanks"),
+        ];
+        let whole = Standing::Complete {
+            channel: 5,
+            ids: vec![3],
+            text: "hello".to_owned(),
+        };
+        assert_eq!(stands(&ours, false), whole);
+    }
+
+    #[test]
+    fn in_a_new_thread_the_first_word_is_the_answer() {
+        let thread = [
+            message(2, 9, None, "hello"),
+            message(3, 3, None, "more?"),
+            message(4, 9, Some(3), "yes"),
+        ];
+        let whole = Standing::Complete {
+            channel: 5,
+            ids: vec![2],
+            text: "hello".to_owned(),
+        };
+        assert_eq!(stands(&thread, true), whole);
+    }
+
+    #[test]
+    fn missing_parts_notes_and_growing_answers_are_not_whole() {
+        let parts = ["**(1/2)**\n\none", "**(2/2)**\n\ntwo"];
+        let cut = [message(2, 9, Some(1), parts[0])];
+        assert!(matches!(stands(&cut, false), Standing::Partial { .. }));
+        let both = [
+            message(2, 9, Some(1), parts[0]),
+            message(3, 9, None, parts[1]),
+        ];
+        let whole = Standing::Complete {
+            channel: 5,
+            ids: vec![2, 3],
+            text: "one\ntwo".to_owned(),
+        };
+        assert_eq!(stands(&both, false), whole);
+        let note = Note::Holding.text(daemon_kit::text::Language::Ja);
+        assert!(matches!(
+            stands(&[message(2, 9, Some(1), note)], false),
+            Standing::Partial { .. }
+        ));
+        let growing = format!("I thi{GROWING}");
+        assert!(matches!(
+            stands(&[message(2, 9, Some(1), &growing)], false),
+            Standing::Partial { .. }
+        ));
+    }
+
+    #[test]
+    fn looking_back_overlaps_but_never_before_the_first_start() {
+        let cursor = crate::discord::id_at("2026-11-28T12:00:00Z".parse().unwrap());
+        assert_eq!(
+            crate::discord::made_at(missed_since(cursor, 0)).to_string(),
+            "2026-11-28T11:58:00Z"
+        );
+        assert_eq!(missed_since(cursor, cursor), cursor);
+        assert_eq!(missed_since(0, 7), 7);
+    }
+
+    #[test]
+    fn age_is_counted_from_when_it_was_said() {
+        let said: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
+        assert!(!is_expired(said, said + SignedDuration::from_mins(60), 60));
+        assert!(is_expired(said, said + SignedDuration::from_mins(61), 60));
+        assert!(!is_expired(
+            said,
+            said - SignedDuration::from_hours(9000),
+            60
+        ));
+    }
+}

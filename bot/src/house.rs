@@ -1,0 +1,345 @@
+//! The wiring: every room is built, joined and, at the end, drained in order.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use daemon_kit::boot::{self, Hold, House, Identity, KitSettings, Resident};
+use daemon_kit::doctor::Finding;
+use daemon_kit::env::Env;
+use daemon_kit::text::Text;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::alerts;
+use crate::config::{Config, SERVICE};
+use crate::discord::Rest;
+use crate::discord::gateway::{Gateway, Link, Refusal, Trust};
+use crate::distress::Distress;
+use crate::health::Health;
+use crate::intake::{Intake, Rules};
+use crate::limits::Limits;
+use crate::llm::{self, Models};
+use crate::manners::Law;
+use crate::owner::Owner;
+use crate::prices::Prices;
+use crate::purse::Purse;
+use crate::start::{self, Data};
+use crate::store::Store;
+use crate::turn::{Manner, Rooms};
+
+/// Two cores are what such a machine has.
+const WORKERS: usize = 2;
+/// Events between the gateway and the intake. When it is full, the gateway resumes a little later instead.
+const WAITING_EVENTS: usize = 4096;
+/// One request to Discord or for an attachment, its answer included.
+const REQUEST_WITHIN: Duration = Duration::from_secs(30);
+/// Running turns get this long of the thirty seconds that a container has to stop.
+const GRACE: Duration = Duration::from_secs(20);
+/// How often old words are let go, models and copies looked at.
+const DAILY: Duration = Duration::from_hours(24);
+
+/// The bot, as the kit knows it.
+#[derive(Debug)]
+pub struct Bot;
+
+impl Resident for Bot {
+    type Config = Config;
+
+    fn identity() -> Identity {
+        let more = format!("SQLite {}", Store::sqlite_version());
+        Identity {
+            service: SERVICE,
+            build: boot::build_info(env!("CARGO_PKG_VERSION"), &more),
+        }
+    }
+
+    fn configure(env: &mut Env) -> Config {
+        Config::read(env)
+    }
+
+    fn kit(config: &Config) -> KitSettings {
+        config.kit()
+    }
+
+    fn check(_: &Config) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    fn run(config: Config, house: House) -> anyhow::Result<()> {
+        let data = start::open(&config)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .enable_all()
+            .build()
+            .context("starting the runtime")?;
+        let Data {
+            lock,
+            store,
+            closing,
+            tidings,
+        } = data;
+        let outcome = runtime.block_on(live(&config, &house, &store, tidings));
+        runtime.block_on(store.close());
+        runtime.shutdown_timeout(Duration::from_secs(2));
+        drop(store);
+        closing.wait();
+        drop(lock);
+        outcome
+    }
+}
+
+async fn live(
+    config: &Config,
+    house: &House,
+    store: &Store,
+    tidings: Vec<(String, Text)>,
+) -> anyhow::Result<()> {
+    let trust = Trust::new(config.extra_ca.as_deref())?;
+    let client = client(config, Some(REQUEST_WITHIN))?;
+    let rest = Arc::new(Rest::new(
+        client.clone(),
+        &config.discord.token,
+        &config.discord.api_url,
+    ));
+    let (owner, messenger) = Owner::new(
+        Arc::clone(&rest),
+        store.clone(),
+        config.language,
+        config.owner_ids.clone(),
+    );
+    let (_, courier) = Owner::new(
+        Arc::clone(&rest),
+        store.clone(),
+        config.language,
+        config.owner_ids.clone(),
+    );
+    let rooms = rooms(
+        config,
+        store,
+        Arc::clone(&rest),
+        client.clone(),
+        owner.clone(),
+    )
+    .await?;
+    let intake = Intake::open(Arc::clone(&rooms), rules(config))
+        .await
+        .context("reading what the intake has to know")?;
+    let link = Link::default();
+
+    let mut beside = JoinSet::new();
+    beside.spawn(messenger.run());
+    beside.spawn(alerts::deliver(
+        config.log.dir.join("alerts"),
+        config.language,
+        courier,
+    ));
+    let health = Health {
+        heartbeat: house.heartbeat.clone(),
+        link: link.clone(),
+        store: store.clone(),
+        intake: intake.pulse(),
+        ping: config.ping_url.clone().map(|url| (client, url)),
+    };
+    beside.spawn(health.attend());
+    beside.spawn(daily(Arc::clone(&rooms), config.talk.retention_days));
+    for (cause, text) in tidings {
+        owner.tell(cause, text);
+    }
+
+    let (events, incoming) = mpsc::channel(WAITING_EVENTS);
+    let hang_up = link.clone();
+    house.shutdown.on_soft(move || hang_up.hang_up());
+    let gateway = Gateway {
+        rest: &rest,
+        store,
+        token: &config.discord.token,
+        trust,
+        link,
+        events,
+        on_no_content: Box::new(|| owner.tell("intent:content", no_content())),
+    };
+    let taking_in = tokio::spawn(intake.run(incoming, GRACE));
+    let ended = gateway.run().await;
+    // The intake ends when nobody can send events any more.
+    drop(gateway);
+    taking_in.await.context("the intake ended in a panic")?;
+    beside.shutdown().await;
+    ended.map_err(|refusal| Hold::until_changed(parked(refusal)).into())
+}
+
+/// The client of everything but models has a total timeout; models have their own.
+fn client(config: &Config, total: Option<Duration>) -> anyhow::Result<reqwest::Client> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("kotonoha/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(llm::CONNECT_TIMEOUT)
+        .pool_idle_timeout(Duration::from_secs(60))
+        .redirect(reqwest::redirect::Policy::limited(3));
+    if let Some(total) = total {
+        builder = builder.timeout(total);
+    }
+    if let Some(path) = &config.extra_ca {
+        let pem = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        for certificate in
+            reqwest::Certificate::from_pem_bundle(&pem).context("reading EXTRA_CA_FILE")?
+        {
+            builder = builder.add_root_certificate(certificate);
+        }
+    }
+    builder.build().context("building the HTTP client")
+}
+
+async fn rooms(
+    config: &Config,
+    store: &Store,
+    rest: Arc<Rest>,
+    client: reqwest::Client,
+    owner: Owner,
+) -> anyhow::Result<Arc<Rooms>> {
+    let models = Arc::new(Models::new(&config.llm, self::client(config, None)?));
+    let budget = config.limits.monthly_budget;
+    let books = (store.clone(), owner.clone());
+    let purse = Purse::open(
+        budget,
+        Prices::default(),
+        config.llm.clone(),
+        config.zone(),
+        books,
+    )
+    .await
+    .context("reading what was spent this month")?;
+    let limits = Limits::new(
+        config.limits.capacity,
+        config.limits.refill,
+        config.limits.per_user,
+    );
+    Ok(Arc::new(Rooms {
+        rest,
+        store: store.clone(),
+        models,
+        limits,
+        purse,
+        owner,
+        client,
+        manner: manner(config),
+        me: AtomicU64::new(0),
+    }))
+}
+
+fn manner(config: &Config) -> Manner {
+    Manner {
+        persona: String::new(),
+        law: Law::new(&[]),
+        distress: Distress::default(),
+        language: config.language,
+        zone: config.zone(),
+        streaming: config.talk.streaming,
+        archive_minutes: config.talk.archive_minutes,
+        footer: false,
+        context_tokens: config.llm.context_tokens,
+    }
+}
+
+fn rules(config: &Config) -> Rules {
+    Rules {
+        threads: config.talk.threads,
+        catch_up_minutes: config.talk.catch_up_minutes,
+        eavesdrops: config
+            .eavesdrop
+            .channels
+            .iter()
+            .copied()
+            .collect::<HashSet<u64>>(),
+    }
+}
+
+/// Once at the start and then every day: old words go, retired models are told of.
+async fn daily(rooms: Arc<Rooms>, retention_days: Option<u32>) {
+    loop {
+        if let Some(days) = retention_days {
+            let before =
+                daemon_kit::time::now() - jiff::SignedDuration::from_hours(24 * i64::from(days));
+            match rooms.store.retire_history(before).await {
+                Ok(messages) => tracing::info!(
+                    event = "history.retired",
+                    messages,
+                    days,
+                    "words older than HISTORY_RETENTION_DAYS were let go"
+                ),
+                Err(error) => {
+                    tracing::error!(event = "history.not_retired", error = %error, "old words could not be let go");
+                }
+            }
+        }
+        for finding in rooms.models.check().await {
+            let model = finding.model.to_string();
+            tracing::warn!(event = "model.trouble", model, trouble = ?finding.trouble, "a model may not answer");
+            rooms
+                .owner
+                .tell(format!("model:{model}"), model_finding(&model));
+        }
+        tokio::time::sleep(DAILY).await;
+    }
+}
+
+fn model_finding(model: &str) -> Text {
+    Text::new(
+        format!(
+            "モデル {model} が提供元の一覧にないか、確かめられませんでした。LLM_MODEL と LLM_FALLBACK_MODEL、API キーを確かめてください。"
+        ),
+        format!(
+            "The model {model} is not in its provider's list, or could not be checked. Please check LLM_MODEL, LLM_FALLBACK_MODEL and the API key."
+        ),
+    )
+}
+
+fn no_content() -> Text {
+    Text::new(
+        "Discord の Developer Portal で MESSAGE CONTENT INTENT がオフです。メンションとダイレクトメッセージには返事をしますが、スレッドの中のメンションなしの発言は読めません。オンにして再起動すると使えます。",
+        "MESSAGE CONTENT INTENT is off in Discord's Developer Portal. I answer mentions and direct messages, but cannot read follow-ups in threads without a mention. Turn it on and restart me.",
+    )
+}
+
+/// Why asking Discord again would be wrong, and its cure.
+fn parked(refusal: Refusal) -> Finding {
+    match refusal {
+        Refusal::Token => Finding::error(
+            "discord.token",
+            Text::new(
+                "Discord がトークンを受け付けませんでした",
+                "Discord rejected the token",
+            ),
+            "4004 / 401",
+            Text::new(
+                "Developer Portal でトークンを作り直し、.env の DISCORD_TOKEN か secrets/bot/discord_token に書いてください",
+                "make a new token in the Developer Portal and put it into DISCORD_TOKEN (.env) or secrets/bot/discord_token",
+            ),
+        ),
+        Refusal::Intents => Finding::error(
+            "discord.intents",
+            Text::new(
+                "Discord が必要なインテントを許可していません",
+                "Discord does not allow the intents",
+            ),
+            "4013 / 4014",
+            Text::new(
+                "Developer Portal の Bot の設定を確かめてください",
+                "check the Bot page of the Developer Portal",
+            ),
+        ),
+        Refusal::Outgrown(code) => Finding::error(
+            "discord.outgrown",
+            Text::new(
+                "この版のボットでは Discord につながりません",
+                "this version of the bot cannot connect to Discord any more",
+            ),
+            code.to_string(),
+            Text::new(
+                "新しい版に更新してください",
+                "please update to a newer version",
+            ),
+        ),
+    }
+}

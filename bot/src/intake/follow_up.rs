@@ -1,0 +1,207 @@
+//! What earlier lives left behind: open turns, and what was said while nobody listened.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{Caught, Intake, Look};
+use crate::catch_up;
+use crate::discord::wire::{Id, Message};
+use crate::discord::{Inbound, rest};
+use crate::store::OpenTurn;
+use crate::turn::{self, Outcome, Rooms, Turn};
+
+impl Intake {
+    /// Takes up every turn that is open and not on its way.
+    pub(super) async fn take_up_open(&mut self) {
+        self.left = 0;
+        match self.rooms.store.open_turns().await {
+            Ok(open) => {
+                let open: Vec<OpenTurn> = open
+                    .into_iter()
+                    .filter(|open| !self.running.contains_key(&open.turn.id))
+                    .collect();
+                if !open.is_empty() {
+                    tracing::info!(
+                        event = "turns.taken_up",
+                        turns = open.len(),
+                        "taking up what was left open"
+                    );
+                }
+                for open in open {
+                    self.take_up(open);
+                }
+            }
+            Err(error) => {
+                self.left = 1;
+                tracing::error!(event = "store.unreadable", error = %error, "open turns cannot be read");
+            }
+        }
+    }
+
+    /// The same, when some are known to have been left.
+    pub(super) async fn take_up_left(&mut self) {
+        if self.left > 0 && self.rooms.me() != 0 {
+            self.take_up_open().await;
+        }
+    }
+
+    fn take_up(&mut self, open: OpenTurn) {
+        let (tell, deleted) = watch::channel(false);
+        let new = open.turn;
+        let now = self.rooms.rest.now();
+        let is_expired = catch_up::is_expired(new.said_at, now, self.rules.catch_up_minutes);
+        let (id, scope) = (new.id, new.scope);
+        let turn = Turn {
+            inbound: Inbound {
+                id,
+                channel: new.channel,
+                guild: new.guild,
+                author: new.user,
+                name: String::new(),
+                by_bot: false,
+                is_ordinary: true,
+                mentions_us: true,
+                text: new.text,
+                attachments: Vec::new(),
+                quoted: None,
+                said_at: new.said_at,
+            },
+            way: new.way,
+            scope,
+            begun: Instant::now(),
+            may_stand: true,
+            is_expired,
+            deleted,
+        };
+        let (rooms, outcomes) = (Arc::clone(&self.rooms), self.outcomes.0.clone());
+        let work = async move {
+            let outcome = resume(rooms, turn).await;
+            outcomes.send((id, Some(outcome))).await.ok();
+        };
+        self.running.insert(id, tell);
+        self.post(scope, id, Box::pin(work));
+    }
+
+    /// Looks back into `channels`, beside everything else.
+    pub(super) fn look(&mut self, channels: Vec<u64>, since: u64) {
+        if channels.is_empty() {
+            return;
+        }
+        self.looking += 1;
+        let (rooms, caught) = (Arc::clone(&self.rooms), self.caught.0.clone());
+        self.conversations.aside(async move {
+            let look = Look { channels, since };
+            let is_whole = look_back(&rooms, &look, &caught).await;
+            drop(caught.send(Caught::Looked(look, is_whole)).await);
+        });
+    }
+
+    /// Takes what looking back found.
+    pub(super) fn catch(&mut self, caught: Caught) {
+        match caught {
+            Caught::Message(mut message) => {
+                // Asked for one by one, messages do not say which server they are from.
+                let place = self.places.get(message.channel_id.0);
+                let guild = place.map(|place| place.guild).filter(|guild| *guild != 0);
+                message.guild_id = message.guild_id.or(guild.map(Id));
+                self.hear(*message, false);
+            }
+            Caught::Learned(channel, message) => {
+                self.learn(&channel, message.guild_id.map(|id| id.0));
+                self.hear(*message, true);
+            }
+            Caught::Looked(look, is_whole) => {
+                self.looking = self.looking.saturating_sub(1);
+                if !is_whole {
+                    self.look_again.push(look);
+                }
+            }
+        }
+    }
+
+    /// A mention in a channel that nobody told us of: Discord is asked what it is.
+    pub(super) fn ask_about(&mut self, message: Message) {
+        let (rooms, caught) = (Arc::clone(&self.rooms), self.caught.0.clone());
+        self.conversations.aside(async move {
+            let id = message.channel_id;
+            // Unknown even so: answered in place, as in a channel without threads.
+            let channel =
+                rooms
+                    .rest
+                    .channel(id.0)
+                    .await
+                    .unwrap_or_else(|_| crate::discord::wire::Channel {
+                        id,
+                        kind: 2,
+                        guild_id: message.guild_id,
+                        ..Default::default()
+                    });
+            drop(
+                caught
+                    .send(Caught::Learned(Box::new(channel), Box::new(message)))
+                    .await,
+            );
+        });
+    }
+}
+
+/// An open turn, with its question as it stands on Discord now.
+async fn resume(rooms: Arc<Rooms>, mut turn: Turn) -> Outcome {
+    match rooms
+        .rest
+        .message(turn.inbound.channel, turn.inbound.id)
+        .await
+    {
+        Ok(message) => {
+            let now = message.into_inbound(rooms.me());
+            turn.inbound.attachments = now.attachments;
+            turn.inbound.quoted = now.quoted;
+        }
+        // Deleted while we were away.
+        Err(rest::Error::NotFound(10_008)) => {
+            super::post::erase(&rooms, turn.inbound.id).await;
+            return Outcome::Finished(crate::store::State::Removed);
+        }
+        Err(error) => {
+            tracing::debug!(error = %error, "answering an open turn by what the store remembers");
+        }
+    }
+    turn::answer(rooms, turn).await
+}
+
+/// True when every channel was seen (or is not ours to see).
+async fn look_back(rooms: &Rooms, look: &Look, caught: &tokio::sync::mpsc::Sender<Caught>) -> bool {
+    let mut is_whole = true;
+    let mut found = 0_usize;
+    for channel in &look.channels {
+        match catch_up::missed(&rooms.rest, *channel, look.since).await {
+            Ok(messages) => {
+                for message in messages {
+                    found += 1;
+                    if caught
+                        .send(Caught::Message(Box::new(message)))
+                        .await
+                        .is_err()
+                    {
+                        return false;
+                    }
+                }
+            }
+            Err(error) if error.is_final() => {}
+            Err(error) => {
+                tracing::info!(event = "catch_up.failed", channel, error = %error, "looking again later");
+                is_whole = false;
+            }
+        }
+    }
+    tracing::info!(
+        event = "catch_up.done",
+        channels = look.channels.len(),
+        messages = found,
+        is_whole,
+        "looked at what was said meanwhile"
+    );
+    is_whole
+}

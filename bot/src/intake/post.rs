@@ -1,0 +1,165 @@
+//! From a routed message to a turn in its mailbox, and back when its question is deleted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::Intake;
+use crate::discord::{Inbound, Outbound, nonce};
+use crate::notes::Note;
+use crate::store::{BeginTurn, NewTurn, Scope, Store, Way};
+use crate::turn::{self, Rooms, Turn, disk_trouble};
+
+/// How long a question waits for the disk before it is left to the next look back.
+const STORE_ATTEMPTS: u32 = 8;
+
+/// How a message is to be answered.
+pub(super) type Routed = (Way, Scope, bool);
+
+impl Intake {
+    /// Makes a message durable and puts its turn into the mailbox. The commit begins at once, so that questions that
+    /// come together share it; the mailbox keeps the order.
+    pub(super) fn accept(&mut self, inbound: Inbound, (way, scope, own): Routed, may_stand: bool) {
+        if self.running.contains_key(&inbound.id) {
+            return;
+        }
+        let new = NewTurn {
+            id: inbound.id,
+            scope,
+            own,
+            channel: inbound.channel,
+            guild: inbound.guild,
+            user: inbound.author,
+            way,
+            said_at: inbound.said_at,
+            text: inbound.text.clone(),
+        };
+        let unstored = Unstored::new(&self.unstored);
+        let beginning = tokio::spawn(begin(
+            self.rooms.store.clone(),
+            Arc::clone(&self.rooms),
+            new,
+            unstored,
+        ));
+        let (tell, deleted) = watch::channel(false);
+        let id = inbound.id;
+        let turn = Turn {
+            inbound,
+            way,
+            scope,
+            begun: Instant::now(),
+            may_stand,
+            is_expired: false,
+            deleted,
+        };
+        let (rooms, outcomes) = (Arc::clone(&self.rooms), self.outcomes.0.clone());
+        let work = async move {
+            let outcome = match beginning.await {
+                Ok(Some(BeginTurn::Started)) => Some(turn::answer(rooms, turn).await),
+                _ => None,
+            };
+            outcomes.send((id, outcome)).await.ok();
+        };
+        self.running.insert(id, tell);
+        self.post(scope, id, Box::pin(work));
+    }
+
+    /// A full mailbox: the turn is durable, and the member hears that they are heard.
+    pub(super) fn post(&mut self, scope: Scope, id: u64, work: crate::conversation::Work) {
+        if self.conversations.post(scope, work).is_err() {
+            tracing::warn!(
+                event = "turn.crowded",
+                turn = id,
+                "too many questions wait in one conversation"
+            );
+            self.running.remove(&id);
+            self.left += 1;
+        }
+    }
+
+    /// A question was deleted: what is running stops, and its answer goes.
+    pub(super) fn deleted(&mut self, id: u64) {
+        if let Some(tell) = self.running.get(&id) {
+            tell.send_replace(true);
+        }
+        let rooms = Arc::clone(&self.rooms);
+        self.conversations
+            .aside(async move { erase(&rooms, id).await });
+    }
+}
+
+/// Counts what the store has not taken yet: the cursor must not pass it.
+struct Unstored(Arc<AtomicUsize>);
+
+impl Unstored {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Unstored {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn begin(
+    store: Store,
+    rooms: Arc<Rooms>,
+    new: NewTurn,
+    _unstored: Unstored,
+) -> Option<BeginTurn> {
+    for attempt in 0..STORE_ATTEMPTS {
+        match store.begin_turn(new.clone(), daemon_kit::time::now()).await {
+            Ok(begun) => {
+                if begun == BeginTurn::Started {
+                    let (id, way) = (new.id, format!("{:?}", new.way));
+                    tracing::info!(event = "message.accepted", turn = id, way, "accepted");
+                }
+                return Some(begun);
+            }
+            Err(crate::store::Error::Closed) => return None,
+            Err(error) => {
+                tracing::error!(event = "message.not_stored", turn = new.id, error = %error, attempt, "a question could not be stored");
+                rooms.owner.tell("disk", disk_trouble());
+                sleep(Duration::from_secs(1 << attempt.min(5))).await;
+            }
+        }
+    }
+    // Never silent: without the store there is no answer, but a word.
+    let note = Outbound {
+        text: Note::Failed.text(rooms.manner.language).to_owned(),
+        reply_to: Some(new.id),
+        nonce: nonce(new.id, 0),
+        components: None,
+    };
+    drop(rooms.rest.send(new.channel, &note).await);
+    None
+}
+
+/// Takes a deleted question out of memory, and our answer out of Discord.
+pub(super) async fn erase(rooms: &Rooms, id: u64) {
+    match rooms.store.erase_turn(id).await {
+        Ok(Some(erased)) => {
+            for reply in &erased.replies {
+                if let Err(error) = rooms.rest.delete(erased.reply_channel, *reply).await {
+                    tracing::info!(event = "reply.not_deleted", error = %error, "a reply to a deleted question stays");
+                }
+            }
+            tracing::info!(
+                event = "turn.erased",
+                turn = id,
+                replies = erased.replies.len(),
+                "a question was deleted; its answer went too"
+            );
+        }
+        Ok(None) => {}
+        Err(error) => {
+            tracing::error!(event = "turn.not_erased", turn = id, error = %error, "a deleted question could not be taken out of memory");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Keeps the month's money: sets aside before an answer, pays after it, and tells the owner before it is gone.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use daemon_kit::text::Text;
+use jiff::tz::TimeZone;
+
+use crate::budget::{self, Ledger, Verdict};
+use crate::llm::{self, Choice, Completion, ModelName, Prompt, Usage};
+use crate::owner::Owner;
+use crate::prices::{Micros, Prices};
+use crate::prompt::prompt_tokens;
+use crate::store::{self, Purpose, Spent, Store};
+
+/// The money and the prices.
+#[derive(Clone)]
+pub struct Purse(Arc<Inner>);
+
+struct Inner {
+    month: Mutex<Month>,
+    prices: Prices,
+    models: llm::Config,
+    zone: TimeZone,
+    store: Store,
+    owner: Owner,
+}
+
+struct Month {
+    ledger: Ledger,
+    /// `YYYY-MM`.
+    name: String,
+}
+
+/// The month's money is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Empty;
+
+/// Money set aside for one answer; given back when dropped.
+pub struct Reserved {
+    purse: Purse,
+    most: Micros,
+    is_settled: bool,
+    /// What is to be asked: with a cheaper model when money is short.
+    pub prompt: Prompt,
+}
+
+impl Purse {
+    /// `limit_dollars` a month, with what the store says is spent of it.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn open(
+        limit_dollars: f64,
+        prices: Prices,
+        models: llm::Config,
+        zone: TimeZone,
+        (store, owner): (Store, Owner),
+    ) -> Result<Self, store::Error> {
+        let name = month(&zone);
+        let rows = store.usage_since(format!("{name}-01")).await?;
+        let spent = rows.iter().map(|row| row.cost_micros).sum();
+        let ledger = Ledger::new(limit_dollars, spent);
+        Ok(Self(Arc::new(Inner {
+            month: Mutex::new(Month { ledger, name }),
+            prices,
+            models,
+            zone,
+            store,
+            owner,
+        })))
+    }
+
+    /// Sets money aside for the answer to `prompt`, which somebody asked for.
+    ///
+    /// # Errors
+    /// There is none left.
+    pub fn reserve(&self, prompt: &Prompt) -> Result<Reserved, Empty> {
+        self.reserve_for(prompt, budget::Purpose::Asked)
+    }
+
+    /// The same for any purpose.
+    ///
+    /// # Errors
+    /// There is none left.
+    pub fn reserve_for(
+        &self,
+        prompt: &Prompt,
+        purpose: budget::Purpose,
+    ) -> Result<Reserved, Empty> {
+        let inner = &self.0;
+        let longest = Usage {
+            input_tokens: prompt_tokens(prompt),
+            output_tokens: u64::from(prompt.max_tokens.unwrap_or(inner.models.max_tokens)),
+        };
+        let most = self.price(&inner.models.model, longest);
+        let verdict = self.with_month(|month| month.ledger.reserve(purpose, most));
+        let mut prompt = prompt.clone();
+        match verdict {
+            Verdict::Open => {}
+            Verdict::Warn(percent) => inner.owner.tell("budget:warn", warning(percent)),
+            Verdict::Cheaper => {
+                prompt.choice = Choice::Cheaper;
+                inner.owner.tell("budget:cheaper", cheaper());
+            }
+            Verdict::Closed => {
+                if purpose == budget::Purpose::Asked {
+                    inner.owner.tell("budget:closed", closed());
+                }
+                return Err(Empty);
+            }
+        }
+        Ok(Reserved {
+            purse: self.clone(),
+            most,
+            is_settled: false,
+            prompt,
+        })
+    }
+
+    fn with_month<T>(&self, work: impl FnOnce(&mut Month) -> T) -> T {
+        let name = month(&self.0.zone);
+        let mut month = self.0.month.lock().unwrap_or_else(PoisonError::into_inner);
+        if month.name != name {
+            month.ledger.begin(0);
+            month.name = name;
+        }
+        work(&mut month)
+    }
+
+    fn price(&self, model: &ModelName, usage: Usage) -> Micros {
+        let cost = self
+            .0
+            .prices
+            .cost(model, usage, self.0.models.is_free(model));
+        if !cost.is_known {
+            let name = model.to_string();
+            self.0
+                .owner
+                .tell(format!("price:{name}"), unknown_price(&name));
+        }
+        cost.micros
+    }
+
+    fn spent(&self, model: &str, usage: Usage, purpose: Purpose) -> Spent {
+        let known: Option<ModelName> = model.parse().ok();
+        let day = daemon_kit::time::now()
+            .to_zoned_datetime(self.0.zone.clone())
+            .strftime("%Y-%m-%d")
+            .to_string();
+        Spent {
+            day,
+            model: model.to_owned(),
+            purpose,
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            cost_micros: known.map_or(0, |known| self.price(&known, usage)),
+        }
+    }
+}
+
+impl Reserved {
+    /// Pays for `paid`. The first one's cost is returned, to be stored with its turn; the rest is stored here.
+    pub async fn settle(mut self, paid: &[Completion], purpose: Purpose) -> Spent {
+        let purse = self.purse.clone();
+        let wasted = paid.iter().flat_map(|completion| {
+            completion
+                .wasted
+                .iter()
+                .map(|(model, usage)| (model, *usage))
+        });
+        let whole = paid
+            .iter()
+            .map(|completion| (&completion.model, completion.usage));
+        let mut bills: Vec<Spent> = whole
+            .chain(wasted)
+            .map(|(model, usage)| purse.spent(model, usage, purpose))
+            .collect();
+        let total = bills.iter().map(|bill| bill.cost_micros).sum();
+        self.is_settled = true;
+        purse.with_month(|month| month.ledger.settle(self.most, total));
+        let first = if bills.is_empty() {
+            purse.spent("none/none", Usage::default(), purpose)
+        } else {
+            bills.remove(0)
+        };
+        for bill in bills {
+            if let Err(error) = purse.0.store.spend(bill).await {
+                tracing::warn!(event = "usage.not_stored", error = %error, "what a call cost could not be stored");
+            }
+        }
+        first
+    }
+
+    /// Gives the money back.
+    pub fn release(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.purse
+                .with_month(|month| month.ledger.settle(self.most, 0));
+        }
+    }
+}
+
+fn month(zone: &TimeZone) -> String {
+    daemon_kit::time::now()
+        .to_zoned_datetime(zone.clone())
+        .strftime("%Y-%m")
+        .to_string()
+}
+
+fn warning(percent: u8) -> Text {
+    Text::new(
+        format!("今月の予算 (MONTHLY_BUDGET) の {percent}% を使いました。このまま返事を続けます。"),
+        format!("{percent}% of this month's budget (MONTHLY_BUDGET) is used. I go on answering."),
+    )
+}
+
+fn cheaper() -> Text {
+    Text::new(
+        "今月の予算の 90% を使いました。ここからは LLM_FALLBACK_MODEL のモデルを先に使い、呼ばれていないときの発言は休みます。",
+        "90% of this month's budget is used. From here on the models of LLM_FALLBACK_MODEL go first, and I do not speak unasked.",
+    )
+}
+
+fn closed() -> Text {
+    Text::new(
+        "今月の予算を使い切りました。来月まで、呼ばれたらお休み中であることをやさしく伝えます。MONTHLY_BUDGET を増やして再起動すると再開します。",
+        "This month's budget is used up. Until next month I kindly say that I am resting. Raise MONTHLY_BUDGET and restart me to go on.",
+    )
+}
+
+fn unknown_price(model: &str) -> Text {
+    Text::new(
+        format!(
+            "{model} の料金が分からないため、知っている中でいちばん高い料金で数えています。config/kotonoha.yaml の prices に料金を書いてください。"
+        ),
+        format!(
+            "The price of {model} is not known, so it is counted as the dearest known. Please write its price under prices in config/kotonoha.yaml."
+        ),
+    )
+}

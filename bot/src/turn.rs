@@ -1,0 +1,357 @@
+//! One question and its answer. [`answer`] is the straight line: `begin_turn` (in the intake) → place → prompt →
+//! complete (streaming into the reply) → `finish_turn`.
+
+mod enclosures;
+mod listen;
+mod outcome;
+mod speaker;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use daemon_kit::text::{Language, Text};
+use jiff::tz::TimeZone;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::catch_up::{self, Standing};
+use crate::discord::{Inbound, Rest, rest};
+use crate::distress::Distress;
+use crate::limits::{Busy, Limits, Urgency};
+use crate::llm::{self, Models, Prompt};
+use crate::manners::{Law, Leave};
+use crate::notes::Note;
+use crate::owner::Owner;
+use crate::prompt;
+use crate::purse::Purse;
+use crate::router::thread_name;
+use crate::store::{Remembered, Role, Scope, State, Store, Way};
+pub use outcome::Outcome;
+pub(crate) use outcome::disk_trouble;
+use outcome::{Ended, Trouble};
+use speaker::Speaker;
+
+/// Everything a turn needs, shared by all.
+pub struct Rooms {
+    /// Discord.
+    pub rest: Arc<Rest>,
+    /// Memory.
+    pub store: Store,
+    /// Who answers.
+    pub models: Arc<Models>,
+    /// Who may ask now.
+    pub limits: Limits,
+    /// The month's money.
+    pub purse: Purse,
+    /// Whom to tell.
+    pub owner: Owner,
+    /// For attachments.
+    pub client: reqwest::Client,
+    /// How we are.
+    pub manner: Manner,
+    /// Our own id, once Discord has told it.
+    pub me: AtomicU64,
+}
+
+/// How we speak, and where.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    /// Who we are.
+    pub persona: String,
+    /// What we never say.
+    pub law: Law,
+    /// What is answered without a model.
+    pub distress: Distress,
+    /// The members' language.
+    pub language: Language,
+    /// The owner's time zone.
+    pub zone: TimeZone,
+    /// Whether answers grow before people's eyes.
+    pub streaming: bool,
+    /// When threads fall asleep.
+    pub archive_minutes: u64,
+    /// Whether the model is named under its answer.
+    pub footer: bool,
+    /// What a prompt may hold.
+    pub context_tokens: u32,
+}
+
+/// One turn that was begun.
+#[derive(Debug)]
+pub struct Turn {
+    /// The question.
+    pub inbound: Inbound,
+    /// How it reached us.
+    pub way: Way,
+    /// Whose memory it belongs to.
+    pub scope: Scope,
+    /// When we began to work on it.
+    pub begun: Instant,
+    /// Whether a reply of ours may stand already: then Discord is asked first.
+    pub may_stand: bool,
+    /// Whether it is too old to be answered, and only to be closed.
+    pub is_expired: bool,
+    /// True when the question was deleted.
+    pub deleted: watch::Receiver<bool>,
+}
+
+/// Where the answer goes.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    channel: u64,
+    /// The message it answers, where that is in the same channel.
+    reply_to: Option<u64>,
+    scope: Scope,
+}
+
+impl Rooms {
+    /// Our own id; 0 before Discord has told it.
+    #[must_use]
+    pub fn me(&self) -> u64 {
+        self.me.load(Ordering::Relaxed)
+    }
+}
+
+/// Answers one turn, whatever happens: an answer, a kind note, or open for later.
+pub async fn answer(rooms: Arc<Rooms>, turn: Turn) -> Outcome {
+    let mut place = here(&turn);
+    let mut deleted = turn.deleted.clone();
+    let ended = tokio::select! {
+        ended = straight_line(&rooms, &turn, &mut place) => ended,
+        () = outcome::until_deleted(&mut deleted) => Err(Trouble::Deleted),
+    };
+    outcome::conclude(&rooms, &turn, place, ended).await
+}
+
+async fn straight_line(rooms: &Rooms, turn: &Turn, place: &mut Place) -> Result<Ended, Trouble> {
+    let standing = look_up(rooms, turn).await?;
+    if let Standing::Complete { channel, ids, text } = standing {
+        if turn.way == Way::Mention && channel == turn.inbound.channel {
+            place.scope = pair(&turn.inbound);
+        }
+        place.channel = channel;
+        return Ok(Ended::adopted(text, ids));
+    }
+    if turn.is_expired && matches!(standing, Standing::None) {
+        return Ok(Ended::silent(State::Expired));
+    }
+    *place = find_place(rooms, turn, &standing).await?;
+    let mut speaker = Speaker::new(rooms, turn, *place, standing);
+    if turn.is_expired {
+        return speaker.note(Note::Failed, State::Expired).await;
+    }
+    if rooms.manner.distress.is_in(&turn.inbound.text) {
+        let card = rooms.manner.distress.card(rooms.manner.language).to_owned();
+        return speaker.whole(&card).await;
+    }
+    if let Err(busy) = admitted(rooms, turn).await {
+        tracing::info!(event = "turn.busy", turn = turn.inbound.id, why = %busy, "asked to come back later");
+        return speaker.note(Note::Busy, State::Failed).await;
+    }
+    let _typing = speaker.typing();
+    let history = history(rooms, turn, place.scope).await?;
+    let (prompt, leave) = build_prompt(rooms, turn, &history).await;
+    let Ok(reserved) = rooms.purse.reserve(&prompt) else {
+        return speaker.note(Note::Resting, State::Failed).await;
+    };
+    listen::listen(rooms, turn, &mut speaker, reserved, leave).await
+}
+
+/// After a restart or an outage, Discord knows whether an answer stands already.
+async fn look_up(rooms: &Rooms, turn: &Turn) -> Result<Standing, Trouble> {
+    if !turn.may_stand {
+        return Ok(Standing::None);
+    }
+    match catch_up::standing(&rooms.rest, rooms.me(), &turn.inbound, turn.way).await {
+        Ok(standing) => Ok(standing),
+        // Without the right to read what was said there, the nonce alone has to keep the answer single.
+        Err(rest::Error::Forbidden(_)) => Ok(Standing::None),
+        Err(error) => Err(Trouble::Discord(error)),
+    }
+}
+
+fn here(turn: &Turn) -> Place {
+    Place {
+        channel: turn.inbound.channel,
+        reply_to: Some(turn.inbound.id),
+        scope: turn.scope,
+    }
+}
+
+fn pair(inbound: &Inbound) -> Scope {
+    Scope::Pair {
+        channel: inbound.channel,
+        user: inbound.author,
+    }
+}
+
+/// A thread for a mention where there can be one, else the place where it was asked.
+async fn find_place(rooms: &Rooms, turn: &Turn, standing: &Standing) -> Result<Place, Trouble> {
+    let inbound = &turn.inbound;
+    let thread = Place {
+        channel: inbound.id,
+        reply_to: None,
+        scope: turn.scope,
+    };
+    let pair = Place {
+        scope: pair(inbound),
+        ..here(turn)
+    };
+    if turn.way != Way::Mention {
+        return Ok(here(turn));
+    }
+    if let Standing::Partial { channel, .. } = standing {
+        return Ok(if *channel == inbound.id { thread } else { pair });
+    }
+    let name = thread_name(&inbound.text);
+    match rooms
+        .rest
+        .open_thread(
+            inbound.channel,
+            inbound.id,
+            &name,
+            rooms.manner.archive_minutes,
+        )
+        .await
+    {
+        Ok(channel) => Ok(Place { channel, ..thread }),
+        Err(
+            error @ (rest::Error::Forbidden(_)
+            | rest::Error::Rejected { .. }
+            | rest::Error::RateLimited(_)),
+        ) => {
+            tracing::info!(event = "turn.no_thread", turn = inbound.id, why = %error, "answering in the channel instead");
+            if matches!(error, rest::Error::Forbidden(_)) {
+                rooms.owner.tell("permission:threads", no_threads());
+            }
+            Ok(pair)
+        }
+        Err(error) => Err(Trouble::Discord(error)),
+    }
+}
+
+fn no_threads() -> Text {
+    Text::new(
+        "スレッドを作る権限 (公開スレッドの作成・スレッドでメッセージを送信) がないチャンネルで呼ばれたので、そのチャンネルの中で返事をしました。",
+        "I was called in a channel where I may not open threads (Create Public Threads, Send Messages in Threads), so I answered in the channel itself.",
+    )
+}
+
+async fn admitted(rooms: &Rooms, turn: &Turn) -> Result<(), Busy> {
+    // Whoever was kept waiting by our absence has not asked too much.
+    if !turn.may_stand {
+        rooms.limits.admit_person(turn.inbound.author)?;
+    }
+    let urgency = match turn.way {
+        Way::Unasked => Urgency::Unasked,
+        Way::FollowUp => Urgency::Thread,
+        Way::Mention | Way::InPlace | Way::Direct => Urgency::Mention,
+    };
+    rooms.limits.admit(urgency).await
+}
+
+async fn history(rooms: &Rooms, turn: &Turn, scope: Scope) -> Result<Vec<prompt::Turn>, Trouble> {
+    // Three bytes a character and about a token a character: more would not fit the prompt anyway.
+    let bytes = rooms.manner.context_tokens as usize * 6;
+    let remembered = rooms
+        .store
+        .history(scope, turn.inbound.id, bytes)
+        .await
+        .map_err(Trouble::Store)?;
+    Ok(pair_up(remembered))
+}
+
+/// Questions with their answers; a question that never got one stands alone.
+fn pair_up(remembered: Vec<Remembered>) -> Vec<prompt::Turn> {
+    let mut turns: Vec<prompt::Turn> = Vec::new();
+    for said in remembered {
+        match said.role {
+            Role::Member => turns.push(prompt::Turn {
+                question: said.text,
+                answer: String::new(),
+            }),
+            Role::Companion => match turns.last_mut().filter(|turn| turn.answer.is_empty()) {
+                Some(turn) => turn.answer = said.text,
+                None => turns.push(prompt::Turn {
+                    question: String::new(),
+                    answer: said.text,
+                }),
+            },
+        }
+    }
+    turns
+}
+
+async fn build_prompt(rooms: &Rooms, turn: &Turn, history: &[prompt::Turn]) -> (Prompt, Leave) {
+    let manner = &rooms.manner;
+    let question = enclosures::question(rooms, turn).await;
+    let today = prompt::today(manner.language, daemon_kit::time::now(), &manner.zone);
+    let prompt = prompt::build(
+        &manner.persona,
+        manner.language,
+        &today,
+        history,
+        &question,
+        manner.context_tokens,
+    );
+    let said: Vec<&str> = history.iter().map(|turn| turn.question.as_str()).collect();
+    (prompt, Leave::of(&turn.inbound.text, &said))
+}
+
+/// What is told to the owner when a model fails in a way that only the owner can mend.
+fn model_trouble(error: &llm::Error) -> Option<(&'static str, Text)> {
+    match error {
+        llm::Error::Unauthorized => Some((
+            "model:key",
+            Text::new(
+                "言語モデルの API キーが受け付けられませんでした。.env か secrets/bot の API キーを確かめてください。",
+                "The language model refused the API key. Please check the API key in .env or secrets/bot.",
+            ),
+        )),
+        llm::Error::SpendCap => Some((
+            "model:spend-cap",
+            Text::new(
+                "言語モデルの利用額の上限に達したため、返事を休んでいます。提供元の管理画面で上限か残高を確かめてください。",
+                "The model account's spending limit is reached, so I am resting. Please check the limit or balance at the provider.",
+            ),
+        )),
+        llm::Error::UnknownModel => Some((
+            "model:unknown",
+            Text::new(
+                "LLM_MODEL のモデルが見つかりません (提供終了かもしれません)。別のモデル名に変えてください。",
+                "The model of LLM_MODEL is unknown or retired. Please choose another one.",
+            ),
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn said(role: Role, text: &str) -> Remembered {
+        Remembered {
+            role,
+            text: text.to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn questions_and_answers_find_each_other() {
+        let turns = pair_up(vec![
+            said(Role::Companion, "hello first"),
+            said(Role::Member, "one"),
+            said(Role::Member, "two"),
+            said(Role::Companion, "answer"),
+        ]);
+        let pairs: Vec<(&str, &str)> = turns
+            .iter()
+            .map(|turn| (turn.question.as_str(), turn.answer.as_str()))
+            .collect();
+        assert_eq!(pairs, [("", "hello first"), ("one", ""), ("two", "answer")]);
+    }
+}
