@@ -173,14 +173,14 @@ fn sudden_end(world: &World, house: &House, hana: Id, bot: Running) -> Result<Ru
     let text = "むかし話をひとつ聞かせて";
     world.model(
         1,
-        Act::StallAfter("むかしむかし、あるところに。".to_owned()),
+        Act::StallAfter("むかしむかし、あるところに。おじいさんと".to_owned()),
     );
     member("花", &format!("@kotonoha {text}"));
     let said = world.mention(hana, world.general(), text);
     let half = world.expect("the first words", |message| {
         message.content.contains("むかしむかし")
     });
-    member("kotonoha", &format!("{} …", half.content));
+    member("kotonoha", &half.content);
     bot.kill();
     say("   (kill -9. A new life begins.)");
     let bot = start_bot(world, house)?;
@@ -188,6 +188,10 @@ fn sudden_end(world: &World, house: &House, hana: Id, bot: Running) -> Result<Ru
     member("kotonoha", &reply.content);
     let mine = world.answers(said);
     ensure!(mine.len() == 1, "{} answers instead of one", mine.len());
+    ensure!(
+        reply.id == half.id,
+        "the half answer was left standing or replaced"
+    );
     checked("the unfinished answer was finished, in the same message, exactly once");
     Ok(bot)
 }

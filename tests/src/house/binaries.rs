@@ -25,11 +25,7 @@ fn build() -> PathBuf {
         .expect("the workspace")
         .to_owned();
     let release = profile.ends_with("release");
-    let mut cargo = Command::new(
-        option_env!("CARGO")
-            .filter(|path| Path::new(path).exists())
-            .unwrap_or("cargo"),
-    );
+    let mut cargo = Command::new("cargo");
     cargo
         .current_dir(workspace)
         .args([

@@ -103,7 +103,7 @@ impl GatewayState {
             if let Some(line) = session.line.take() {
                 line.try_send(Out::Close(code)).ok();
             }
-            if !matches!(code, 4000..=4003 | 4005..=4008 | 1012..=1014) {
+            if !matches!(code, 4000..=4003 | 4005..=4008 | 1006 | 1012..=1014) {
                 session.alive = false;
             }
         }
@@ -214,7 +214,7 @@ impl State {
         };
         json!({
             "v": 10, "user": discord::user(&self.member(BOT)), "guilds": guilds, "session_id": session,
-            "resume_gateway_url": self.url.replace("http", "ws") + "/gateway",
+            "resume_gateway_url": format!("ws://{}/gateway", self.host),
             "application": {"id": BOT.to_string(), "flags": if self.gateway.grant_content { 1 << 19 } else { 0 }},
         })
     }
@@ -278,13 +278,14 @@ pub(crate) async fn serve(mut socket: WebSocket, world: Arc<Shared>) {
             }
             said = out.recv() => match said {
                 Some(Out::Say(value)) => if socket.send(Frame::Text(value.to_string().into())).await.is_err() { break },
+                // Not a code that can be sent: the line just breaks.
+                Some(Out::Close(1006)) | None => break,
                 Some(Out::Close(code)) => {
                     drop(socket.send(Frame::Close(Some(CloseFrame { code, reason: "scripted".into() }))).await);
                     // The other side closes; a short bound keeps a silent peer from holding the task.
                     drop(tokio::time::timeout(Duration::from_secs(2), socket.recv()).await);
                     break;
                 }
-                None => break,
             },
         }
     }

@@ -313,6 +313,7 @@ fn carry_out(
         .get(header::HOST)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
+    host.clone_into(&mut state.host);
     let outcome = routes::route(state, method, &parts, &Ask { host, query, body });
     match outcome {
         Ok(Value::Null) => (204, Value::Null),

@@ -30,6 +30,8 @@ pub struct State {
     pub token: String,
     /// Where this world listens, `http://127.0.0.1:port`.
     pub url: String,
+    /// How this world was last called: containers know it by another name.
+    pub host: String,
     /// Everybody.
     pub members: BTreeMap<Id, Member>,
     /// Every channel, thread, forum and direct message.
@@ -76,6 +78,7 @@ impl State {
     pub(crate) fn new(url: String, token: String) -> Self {
         let mut state = Self {
             token,
+            host: url.trim_start_matches("http://").to_owned(),
             url,
             members: BTreeMap::new(),
             channels: BTreeMap::new(),

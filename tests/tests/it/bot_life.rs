@@ -13,7 +13,10 @@ fn a_turn_cut_off_by_kill_9_is_answered_once_by_the_next_life() {
     let world = World::start();
     let house = House::new(&world);
     let bot = house.bot(&world);
-    world.model(1, Act::StallAfter("途中まで話しました。".to_owned()));
+    world.model(
+        1,
+        Act::StallAfter("途中まで話しました。それから".to_owned()),
+    );
     let said = world.mention(world.member("花"), world.general(), "最後まで話して");
     world.expect("the first words", |message| {
         message.content.contains("途中まで")
@@ -139,7 +142,7 @@ fn sigterm_lets_a_running_answer_finish() {
     let bot = house.bot(&world);
     world.model(
         1,
-        Act::Hold("はじめに。".to_owned(), "さいごまで。".to_owned()),
+        Act::Hold("はじめに。それから".to_owned(), "さいごまで。".to_owned()),
     );
     let said = world.mention(world.member("花"), world.general(), "終わる前に");
     world.answer(said, "はじめに。");
@@ -147,7 +150,7 @@ fn sigterm_lets_a_running_answer_finish() {
     world.open_gate();
     let ended = bot.ended().expect_code(0);
     assert_eq!(ended.signal, None);
-    world.answer(said, "はじめに。さいごまで。");
+    world.answer(said, "はじめに。それからさいごまで。");
     assert_eq!(settled(&house, said), state::ANSWERED);
     world.finish();
 }

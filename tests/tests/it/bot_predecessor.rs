@@ -108,6 +108,8 @@ fn a_predecessors_database_in_place_is_taken_over_at_the_first_start() {
         ),
         (2, 2)
     );
+    // The owner hears what was taken over.
+    world.expect("the report", |message| message.content.contains("5 件"));
     // The old file stands aside, untouched by the new one.
     let aside = tests::house::walk(&house.data())
         .into_iter()

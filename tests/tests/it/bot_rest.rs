@@ -75,13 +75,13 @@ fn edits_that_fail_still_end_in_the_whole_answer() {
         world.model_when(
             1,
             move |asked| asked.last().contains(&fits),
-            tests::world::Act::Hold("はじめです。".to_owned(), "おわりです。".to_owned()),
+            tests::world::Act::Hold("はじめです。そして".to_owned(), "おわりです。".to_owned()),
         );
         let said = world.mention(world.member("花"), world.general(), &token);
         world.answer(said, "はじめです。");
         world.fault("PATCH /channels/*/messages/*", act, 1);
         world.open_gate();
-        world.answer(said, "はじめです。おわりです。");
+        world.answer(said, "はじめです。そしておわりです。");
         assert_eq!(settled(&house, said), state::ANSWERED);
         assert_eq!(world.answers(said).len(), 1);
     }

@@ -263,7 +263,7 @@ fn an_answer_grows_by_edits_and_ends_complete() {
     world.model(
         1,
         Act::Hold(
-            "はじめの言葉です。".to_owned(),
+            "はじめの言葉です。そして".to_owned(),
             "おわりの言葉です。".to_owned(),
         ),
     );
@@ -272,7 +272,7 @@ fn an_answer_grows_by_edits_and_ends_complete() {
     let first = world.answer(said, "はじめの言葉です。");
     assert!(!first.content.contains("おわりの"));
     world.open_gate();
-    let last = world.answer(said, "はじめの言葉です。おわりの言葉です。");
+    let last = world.answer(said, "はじめの言葉です。そしておわりの言葉です。");
     assert_eq!(last.id, first.id);
     bot.stop().expect_code(0);
     world.finish();

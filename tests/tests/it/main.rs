@@ -4,7 +4,18 @@
     reason = "helpers of tests fail like tests: at once"
 )]
 
+mod bot_gateway;
+mod bot_life;
+mod bot_models;
+mod bot_predecessor;
+mod bot_quiet;
+mod bot_rest;
+mod bot_scope;
+mod bot_talk;
+mod chaos;
+mod house;
 mod nas_compose;
 mod nas_files;
+mod story;
 mod tidy;
 mod world;
