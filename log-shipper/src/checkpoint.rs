@@ -77,6 +77,7 @@ mod tests {
             stamp: stamp.into(),
             raw: None,
             packed: Some(1),
+            inode: None,
         };
         assert!(read.covers(&segment("20260301T000000.000Z")));
         assert!(!read.covers(&segment("20260301T000000.001Z")));

@@ -14,7 +14,8 @@ use crate::redact::Redactor;
 use crate::resident::{self, LogShipper};
 use crate::search::show::{Shower, Style};
 use crate::search::{self, Query};
-use crate::sweep::{self, Grudges};
+use crate::segment::Listing;
+use crate::sweep::{self, Grudges, Swept};
 use crate::{stats, tail};
 
 /// Compresses, prunes, searches and forwards the logs of kotonoha.
@@ -182,9 +183,16 @@ fn finish(answered: anyhow::Result<()>) -> ExitCode {
 
 fn sweep_once(config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
     let now = time::now().as_millisecond();
-    let swept = config
-        .sweeper()
-        .sweep(now, &Shutdown::new(), &mut Grudges::default())?;
+    let (sweeper, mut grudges) = (config.sweeper(), Grudges::default());
+    let mut all = Swept::default();
+    loop {
+        let swept = sweeper.sweep(now, &Shutdown::new(), &mut grudges)?;
+        all.add(&swept);
+        if !swept.unfinished {
+            break;
+        }
+    }
+    let swept = all;
     writeln!(
         out,
         "{} compressed ({} to {}), {} pruned, {} failed, {} waiting for a sink",
@@ -275,7 +283,8 @@ fn show_stats(config: &Config, json: bool, out: &mut dyn Write) -> anyhow::Resul
 fn prune(config: &Config, dry_run: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let sweeper = config.sweeper();
     let now = time::now().as_millisecond();
-    let (listing, plan) = sweeper.plan(now)?;
+    let listing = Listing::whole(&config.dir)?;
+    let plan = sweeper.plan(&listing, now)?;
     let mut count = 0;
     for (segment, reason) in sweep::doomed(&listing, &plan) {
         count += 1;

@@ -126,7 +126,7 @@ fn syslog(env: &mut Env) -> Option<Target> {
     );
     let flavor = env.parsed(
         "SYSLOG_FLAVOR",
-        "synology-bsd",
+        "rfc5424",
         &names,
         "synology-bsd",
         Flavor::parse,

@@ -67,31 +67,27 @@ pub fn next_batch(
         .filter(|segment| segment.service == service && segment.stamp > place.after)
         .collect();
     for segment in closed {
-        let Some(mut source) = Source::closed(dir, segment)? else {
-            missed += 1;
-            place = Place {
-                after: segment.stamp.clone(),
-                ..Place::default()
-            };
-            continue;
+        let done = Place {
+            after: segment.stamp.clone(),
+            ..Place::default()
         };
-        missed += u64::from(settle(&mut place, &mut source)?);
-        // A closed segment whose last line lacks its end will never get one: it counts as a line.
-        let (lines, offset) = lines_from(&mut source, place.offset, bounds, true)?;
-        if offset >= source.length() {
-            place = Place {
-                after: segment.stamp.clone(),
-                ..Place::default()
-            };
-        } else {
-            place.offset = offset;
-        }
-        if !lines.is_empty() {
-            return Ok(Batch {
-                lines,
-                next: place,
-                missed,
-            });
+        match read_closed(dir, segment, &mut place, bounds) {
+            Ok(Some((lines, lost))) => {
+                missed += u64::from(lost);
+                if !lines.is_empty() {
+                    return Ok(Batch {
+                        lines,
+                        next: place,
+                        missed,
+                    });
+                }
+            }
+            Err(error) if error.kind() != io::ErrorKind::InvalidData => return Err(error),
+            // Pruned in this very moment; or broken, and then it must not block what comes after it.
+            Ok(None) | Err(_) => {
+                missed += 1;
+                place = done;
+            }
         }
     }
     let Some(active) = listing
@@ -106,6 +102,30 @@ pub fn next_batch(
         });
     };
     read_active(active, place, missed, bounds)
+}
+
+/// Lines of a closed segment, and whether its predecessor was missed; moves the place on. `None` = it is gone.
+fn read_closed(
+    dir: &Path,
+    segment: &Segment,
+    place: &mut Place,
+    bounds: Bounds,
+) -> io::Result<Option<(Vec<Vec<u8>>, bool)>> {
+    let Some(mut source) = Source::closed(dir, segment)? else {
+        return Ok(None);
+    };
+    let lost = settle(place, &mut source)?;
+    // A closed segment whose last line lacks its end will never get one: it counts as a line.
+    let (lines, offset) = lines_from(&mut source, place.offset, bounds, true)?;
+    if offset >= source.length() {
+        *place = Place {
+            after: segment.stamp.clone(),
+            ..Place::default()
+        };
+    } else {
+        place.offset = offset;
+    }
+    Ok(Some((lines, lost)))
 }
 
 fn read_active(

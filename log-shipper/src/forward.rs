@@ -110,10 +110,6 @@ impl Forwarder {
                 break;
             }
         }
-        // What the program said while it drained: tried once, within the grace.
-        if self.down.is_none() {
-            self.round(&Shutdown::new()).ok();
-        }
     }
 
     /// Sends everything there is.

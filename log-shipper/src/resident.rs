@@ -88,7 +88,15 @@ fn tend(config: &Config, house: &House) -> anyhow::Result<()> {
     keeper.keep(&tender.sweeper);
     loop {
         house.heartbeat.beat();
-        match waker.wait() {
+        if house.shutdown.is_soft() {
+            break;
+        }
+        let reason = if tender.unfinished {
+            Reason::Moment
+        } else {
+            waker.wait()
+        };
+        match reason {
             Reason::Shutdown => break,
             Reason::Event | Reason::Directory => tender.sweep_if_new(&house.shutdown),
             Reason::Moment => {}
@@ -165,6 +173,7 @@ struct Tender {
     swept: Instant,
     skipped: u32,
     changed: bool,
+    unfinished: bool,
     failing: bool,
 }
 
@@ -177,6 +186,7 @@ impl Tender {
             swept: Instant::now(),
             skipped: 0,
             changed: true,
+            unfinished: false,
             failing: false,
         }
     }
@@ -192,10 +202,11 @@ impl Tender {
     /// The interval; a directory in which nothing changed is not listed each time: with thousands of files that would
     /// be most of this program's work.
     fn sweep_if_due(&mut self, shutdown: &Shutdown) {
-        if self.swept.elapsed() < self.every {
+        if self.swept.elapsed() < self.every && !self.unfinished {
             return;
         }
-        if self.changed || self.skipped >= LIST_EVERY || self.sweeper.is_tight() {
+        if self.changed || self.unfinished || self.skipped >= LIST_EVERY || self.sweeper.is_tight()
+        {
             self.sweep(shutdown);
         } else {
             self.skipped += 1;
@@ -205,6 +216,7 @@ impl Tender {
 
     fn sweep(&mut self, shutdown: &Shutdown) {
         self.changed = false;
+        self.unfinished = false;
         self.skipped = 0;
         match self
             .sweeper
@@ -226,6 +238,7 @@ impl Tender {
                         "swept"
                     );
                 }
+                self.unfinished = swept.unfinished;
                 // What failed is tried again at the next interval.
                 self.changed |= swept.failed > 0;
             }
@@ -287,6 +300,12 @@ fn spawn_all(
                 .spawn(move || forwarder.run(&shutdown))
                 .context("starting a forwarder")?,
         );
+    }
+    if let Some(mut courier) = courier(config)? {
+        let (shutdown, redactor) = (shutdown.clone(), Arc::clone(redactor));
+        let thread = std::thread::Builder::new().name("forward-alert".to_owned());
+        let carry = move || courier.run(&redactor, &shutdown);
+        handles.push(thread.spawn(carry).context("starting the courier")?);
     }
     Ok(handles)
 }

@@ -3,11 +3,12 @@
 //! `<service>.log` is active (its writer writes there), `<service>.<stamp>.log` is closed for ever,
 //! `<service>.<stamp>.log.zst` is its compressed form. Whatever has another name is none of our business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use daemon_kit::segments::SegmentName;
 use rustix::fs::OFlags;
@@ -23,6 +24,8 @@ pub struct Segment {
     pub raw: Option<u64>,
     /// Bytes of the compressed file, when there is one.
     pub packed: Option<u64>,
+    /// The raw file's identity, while there is one.
+    pub inode: Option<u64>,
 }
 
 impl Segment {
@@ -114,28 +117,25 @@ impl Listing {
         }
         active.sort_by(|a, b| a.service.cmp(&b.service));
         let mut listing = list(dir, active)?;
-        listing.drop_rotated(dir)?;
+        listing.drop_rotated()?;
         Ok(listing)
     }
 
-    /// Active files that got their closed name while we were listing are closed.
-    fn drop_rotated(&mut self, dir: &Path) -> io::Result<()> {
-        let mut rotated = Vec::new();
-        for active in &self.active {
-            let newest = self
-                .closed
-                .iter()
-                .rfind(|segment| segment.service == active.service && segment.raw.is_some());
-            let Some(newest) = newest else { continue };
-            match std::fs::symlink_metadata(dir.join(newest.raw_name())) {
-                Ok(facts) if facts.ino() == active.inode => rotated.push(active.inode),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+    /// What was opened as active and got its closed name (or was compressed and removed) while we were listing is
+    /// not active any more.
+    fn drop_rotated(&mut self) -> io::Result<()> {
+        let closed: BTreeSet<u64> = self
+            .closed
+            .iter()
+            .filter_map(|segment| segment.inode)
+            .collect();
+        let mut kept = Vec::with_capacity(self.active.len());
+        for active in self.active.drain(..) {
+            if !closed.contains(&active.inode) && active.file.metadata()?.nlink() > 0 {
+                kept.push(active);
             }
         }
-        self.active
-            .retain(|active| !rotated.contains(&active.inode));
+        self.active = kept;
         Ok(())
     }
 
@@ -144,7 +144,7 @@ impl Listing {
     pub fn services(&self) -> Vec<String> {
         let active = self.active.iter().map(|active| active.service.clone());
         let closed = self.closed.iter().map(|segment| segment.service.clone());
-        let all: std::collections::BTreeSet<String> = active.chain(closed).collect();
+        let all: BTreeSet<String> = active.chain(closed).collect();
         all.into_iter().collect()
     }
 }
@@ -160,9 +160,9 @@ fn list(dir: &Path, active: Vec<Active>) -> io::Result<Listing> {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         let Some(kind) = kind_of(name) else { continue };
-        let bytes = match std::fs::symlink_metadata(entry.path()) {
+        let (bytes, inode) = match std::fs::symlink_metadata(entry.path()) {
             // Through no symlink: a name of ours that leads elsewhere is not ours.
-            Ok(facts) if facts.is_file() => facts.len(),
+            Ok(facts) if facts.is_file() => (facts.len(), facts.ino()),
             Ok(_) => continue,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
@@ -181,12 +181,13 @@ fn list(dir: &Path, active: Vec<Active>) -> io::Result<Listing> {
                     stamp,
                     raw: None,
                     packed: None,
+                    inode: None,
                 });
-                *(if packed {
-                    &mut segment.packed
+                if packed {
+                    segment.packed = Some(bytes);
                 } else {
-                    &mut segment.raw
-                }) = Some(bytes);
+                    (segment.raw, segment.inode) = (Some(bytes), Some(inode));
+                }
             }
         }
     }
@@ -263,24 +264,61 @@ pub fn stamp_millis(stamp: &str) -> Option<i64> {
     crate::line::millis_of(text.as_bytes())
 }
 
+/// A directory's own time and identity. Clocks of file systems are coarse: a stamp that is only a moment old equals
+/// none, not even itself, because another change may hide behind it.
+#[derive(Debug, Clone, Copy)]
+pub struct DirStamp {
+    modified: (i64, i64),
+    inode: u64,
+    settled: bool,
+}
+
+impl DirStamp {
+    /// Coarse clocks tick every 10 ms; FAT every 2 s.
+    const COARSE: Duration = Duration::from_secs(3);
+
+    /// Looks; `None` when the directory is not there.
+    #[must_use]
+    pub fn of(dir: &Path) -> Option<DirStamp> {
+        let facts = std::fs::metadata(dir).ok()?;
+        let age = facts.modified().ok().and_then(|at| at.elapsed().ok());
+        Some(DirStamp {
+            modified: (facts.mtime(), facts.mtime_nsec()),
+            inode: facts.ino(),
+            settled: age.is_some_and(|age| age > Self::COARSE),
+        })
+    }
+}
+
+impl PartialEq for DirStamp {
+    fn eq(&self, other: &DirStamp) -> bool {
+        self.settled
+            && other.settled
+            && self.modified == other.modified
+            && self.inode == other.inode
+    }
+}
+
+impl Eq for DirStamp {}
+
 /// What a glance from outside shows; two equal glimpses mean that nothing was written or renamed in between.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glimpse {
-    dir: Option<(i64, i64, u64)>,
+    dir: Option<DirStamp>,
     active: Vec<Option<(u64, u64)>>,
 }
 
 impl Glimpse {
     /// Looks at the directory's time and at the lengths of these services' active files.
     pub fn of<'a>(dir: &Path, services: impl Iterator<Item = &'a str>) -> Glimpse {
-        let facts = std::fs::metadata(dir).ok();
+        let dir_stamp = DirStamp::of(dir);
         let active = services.map(|service| {
             let facts = std::fs::symlink_metadata(dir.join(format!("{service}.log"))).ok()?;
             Some((facts.ino(), facts.len()))
         });
         Glimpse {
             active: active.collect(),
-            dir: facts.map(|facts| (facts.mtime(), facts.mtime_nsec(), facts.ino())),
+            dir: dir_stamp,
         }
     }
 }

@@ -48,9 +48,21 @@ pub struct Swept {
     pub failed: u64,
     /// Segments that pruning wants and a sink still needs.
     pub waiting: u64,
+    /// There was more than fits into one turn: sweep again at once.
+    pub unfinished: bool,
 }
 
 impl Swept {
+    /// Adds another turn's numbers; failures and waiting ones are counted as they stand now.
+    pub fn add(&mut self, other: &Swept) {
+        self.compressed += other.compressed;
+        self.raw_bytes += other.raw_bytes;
+        self.packed_bytes += other.packed_bytes;
+        self.pruned += other.pruned;
+        self.failed = other.failed;
+        self.waiting = other.waiting;
+    }
+
     /// Whether anything in the directory changed.
     #[must_use]
     pub fn is_news(&self) -> bool {
@@ -65,6 +77,8 @@ pub struct Grudges(BTreeMap<String, Instant>);
 const GRUDGE: Duration = Duration::from_secs(3_600);
 /// Pruning rests a few commands' worth of time when another sweep runs.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
+/// A sweep rests after this long, so that the heartbeat of a program with a mountain of segments stays fresh.
+const TURN: Duration = Duration::from_secs(20);
 /// Free bytes that a compression needs beyond a quarter of the segment.
 const SLACK_BYTES: u64 = 1 << 20;
 
@@ -79,16 +93,17 @@ impl Sweeper {
         let Some(_lock) = self.lock()? else {
             return Ok(Swept::default());
         };
-        let mut swept = Swept::default();
-        let listing = Listing::closed(&self.dir)
-            .with_context(|| format!("listing {}", self.dir.display()))?;
+        let (begun, mut swept) = (Instant::now(), Swept::default());
+        let listing =
+            Listing::whole(&self.dir).with_context(|| format!("listing {}", self.dir.display()))?;
         clear(&listing.partials)?;
         for segment in listing
             .closed
             .iter()
             .filter(|segment| segment.raw.is_some())
         {
-            if shutdown.is_soft() {
+            swept.unfinished = shutdown.is_soft() || begun.elapsed() > TURN;
+            if swept.unfinished {
                 break;
             }
             self.make_room(segment, now, &mut swept)?;
@@ -104,7 +119,14 @@ impl Sweeper {
                 }
             }
         }
-        self.prune(now, &mut swept)?;
+        let untouched = swept == Swept::default();
+        // Listing is most of the work of a sweep that finds nothing to do: once is enough then.
+        let listing = if untouched {
+            listing
+        } else {
+            Listing::whole(&self.dir)?
+        };
+        self.prune(&listing, now, &mut swept)?;
         Ok(swept)
     }
 
@@ -144,15 +166,15 @@ impl Sweeper {
     fn make_room(&self, segment: &Segment, now: i64, swept: &mut Swept) -> anyhow::Result<()> {
         let needed = segment.raw.unwrap_or(0) / 4 + SLACK_BYTES;
         if free_bytes(&self.dir).is_some_and(|free| free < needed) {
-            self.prune(now, swept)?;
+            self.prune(&Listing::whole(&self.dir)?, now, swept)?;
         }
         Ok(())
     }
 
-    fn prune(&self, now: i64, swept: &mut Swept) -> anyhow::Result<()> {
-        let (listing, plan) = self.plan(now)?;
+    fn prune(&self, listing: &Listing, now: i64, swept: &mut Swept) -> anyhow::Result<()> {
+        let plan = self.plan(listing, now)?;
         swept.waiting = plan.waiting as u64;
-        for (segment, reason) in doomed(&listing, &plan) {
+        for (segment, reason) in doomed(listing, &plan) {
             self.delete(segment)?;
             swept.pruned += 1;
             let (name, bytes, why) = (segment.raw_name(), segment.bytes(), reason.to_string());
@@ -166,7 +188,7 @@ impl Sweeper {
         outbox::prune(&self.dir, oldest).context("pruning delivered alerts")?;
         for (path, _) in &listing.torn {
             if modified_millis(path).is_some_and(|modified| modified < oldest) {
-                publish::remove(path)?;
+                remove(path)?;
             }
         }
         Ok(())
@@ -178,7 +200,7 @@ impl Sweeper {
         let Some(_lock) = self.lock()? else {
             anyhow::bail!("another sweep holds the lock")
         };
-        self.prune(now, &mut swept)?;
+        self.prune(&Listing::whole(&self.dir)?, now, &mut swept)?;
         Ok(swept.pruned)
     }
 
@@ -221,8 +243,7 @@ impl Sweeper {
     }
 
     /// What pruning would do, and to which segments.
-    pub fn plan(&self, now: i64) -> anyhow::Result<(Listing, Plan)> {
-        let listing = Listing::whole(&self.dir)?;
+    pub fn plan(&self, listing: &Listing, now: i64) -> anyhow::Result<Plan> {
         let checkpoints: Vec<Checkpoint> = self
             .sinks
             .iter()
@@ -251,8 +272,7 @@ impl Sweeper {
             free: free_bytes(&self.dir),
             now,
         };
-        let plan = prune::plan(&candidates, &self.policy, &room);
-        Ok((listing, plan))
+        Ok(prune::plan(&candidates, &self.policy, &room))
     }
 
     /// Removes a segment: the compressed file last, so that a crash in between leaves one that is whole.
@@ -262,8 +282,7 @@ impl Sweeper {
             (segment.packed, segment.packed_name()),
         ] {
             if there.is_some() {
-                publish::remove(&self.dir.join(&name))
-                    .with_context(|| format!("removing {name}"))?;
+                remove(&self.dir.join(&name)).with_context(|| format!("removing {name}"))?;
             }
         }
         Ok(())
@@ -290,9 +309,17 @@ pub fn doomed<'a>(
 
 fn clear(partials: &[PathBuf]) -> anyhow::Result<()> {
     for partial in partials {
-        publish::remove(partial).with_context(|| format!("clearing {}", partial.display()))?;
+        remove(partial).with_context(|| format!("clearing {}", partial.display()))?;
     }
     Ok(())
+}
+
+/// Removes a file; one that somebody else removed in this moment is as good.
+fn remove(path: &Path) -> io::Result<()> {
+    match publish::remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// Free bytes for an unprivileged program, when the file system says so.

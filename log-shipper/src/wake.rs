@@ -1,7 +1,6 @@
 //! This room waits for a reason to look. An event is only a hint; so is a changed directory; so is the clock.
 
 use std::ffi::OsStr;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use daemon_kit::Shutdown;
 use notify::event::{EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 
-use crate::segment;
+use crate::segment::{self, DirStamp};
 
 /// Why waiting ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +32,7 @@ pub struct Waker {
     dir: PathBuf,
     hints: Receiver<()>,
     shutdown: Shutdown,
-    seen: Option<(i64, i64, u64)>,
+    seen: Option<DirStamp>,
     _watcher: Option<RecommendedWatcher>,
 }
 
@@ -58,7 +57,7 @@ impl Waker {
             dir: dir.to_owned(),
             hints,
             shutdown: shutdown.clone(),
-            seen: stamp(dir),
+            seen: DirStamp::of(dir),
             _watcher: watcher,
         }
     }
@@ -76,7 +75,7 @@ impl Waker {
         if self.shutdown.is_soft() {
             return Reason::Shutdown;
         }
-        let now = stamp(&self.dir);
+        let now = DirStamp::of(&self.dir);
         let changed = std::mem::replace(&mut self.seen, now) != now;
         if hint {
             Reason::Event
@@ -118,11 +117,6 @@ fn is_hint(event: &Event) -> bool {
 /// Compressed names are our own doing.
 fn is_raw_closed_name(name: &str) -> bool {
     segment::is_closed_name(name) && !name.ends_with(".zst")
-}
-
-fn stamp(dir: &Path) -> Option<(i64, i64, u64)> {
-    let facts = std::fs::metadata(dir).ok()?;
-    Some((facts.mtime(), facts.mtime_nsec(), facts.ino()))
 }
 
 #[cfg(test)]

@@ -116,6 +116,23 @@ fn a_segment_that_was_pruned_unread_is_noticed() {
 }
 
 #[test]
+fn a_broken_segment_blocks_nothing() {
+    let mut desk = Desk::new();
+    desk.write(3);
+    desk.rotate();
+    desk.compress();
+    std::fs::write(
+        desk.dir.path().join("bot.20260301T000001.000Z.log.zst"),
+        b"rubbish, long enough to be a file",
+    )
+    .unwrap();
+    desk.write(4);
+    desk.read(3);
+    assert_eq!(desk.read, desk.written[3..]);
+    assert_eq!(desk.missed, 1);
+}
+
+#[test]
 fn the_end_is_after_everything() {
     let mut desk = Desk::new();
     desk.write(3);

@@ -7,7 +7,7 @@ use anyhow::Context;
 use ureq::Agent;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
-const WHOLE_WAIT: Duration = Duration::from_secs(30);
+const WHOLE_WAIT: Duration = Duration::from_secs(20);
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 const REPLY_BYTES: u64 = 16 << 10;
 

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use crate::forward::syslog::{Target, Transport};
 
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
-const WRITE_WAIT: Duration = Duration::from_secs(20);
+const WRITE_WAIT: Duration = Duration::from_secs(15);
 /// How long the peer may take to say that it is gone, after a batch: plain syslog has no acknowledgement.
 const REFUSAL_WAIT: Duration = Duration::from_millis(150);
 
