@@ -5,7 +5,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use daemon_kit::{Language, publish};
 use jiff::tz::TimeZone;
@@ -21,8 +21,8 @@ const BATCH: Bounds = Bounds {
     lines: 2_000,
     bytes: 1 << 20,
 };
-/// Batches between two heartbeats, when there is much to catch up on.
-const BATCHES: usize = 16;
+/// Reading rests after this long, when there is much to catch up on: heartbeats and segments do not wait for books.
+const TURN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Books {
@@ -80,9 +80,9 @@ impl Ledger {
             return self.tell(now, uptime);
         }
         let listing = Listing::whole(&self.dir)?;
-        let mut whole = true;
+        let (begun, mut whole) = (Instant::now(), true);
         for service in listing.services() {
-            whole &= self.read_service(&listing, &service, now, uptime)?;
+            whole &= self.read_service(&listing, &service, (now, uptime), begun)?;
         }
         // What was too much for one turn is looked for again in the next.
         self.glimpse = whole.then_some(glimpse);
@@ -93,10 +93,10 @@ impl Ledger {
         &mut self,
         listing: &Listing,
         service: &str,
-        now: i64,
-        uptime: Duration,
+        (now, uptime): (i64, Duration),
+        begun: Instant,
     ) -> io::Result<bool> {
-        for _ in 0..BATCHES {
+        while begun.elapsed() < TURN {
             let place = self.books.places.entry(service.to_owned()).or_default();
             let batch = follow::next_batch(&self.dir, listing, service, place, BATCH)?;
             if *place == batch.next {

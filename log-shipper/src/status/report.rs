@@ -194,14 +194,14 @@ fn bot(book: &Book, now: i64) -> Card {
     let Some(seen) = book.services.get("bot") else {
         return card(
             Verdict::Unknown,
-            Text::new("まだ記録がありません", "nothing is known yet"),
+            Text::new("まだ記録がありません", "Nothing is known yet"),
             None,
         );
     };
     if seen.stopped {
         return card(
             Verdict::Bad,
-            Text::new("止まっています", "it is stopped"),
+            Text::new("止まっています", "It is stopped"),
             Some(look),
         );
     }
@@ -210,7 +210,7 @@ fn bot(book: &Book, now: i64) -> Card {
             Verdict::Bad,
             Text::new(
                 "2 時間以上、記録がありません",
-                "it has not logged for two hours",
+                "It has not logged for two hours",
             ),
             Some(look),
         );
@@ -222,7 +222,7 @@ fn bot(book: &Book, now: i64) -> Card {
         );
         return card(
             Verdict::Bad,
-            Text::new("調子が悪いようです", "it is unwell"),
+            Text::new("調子が悪いようです", "It is unwell"),
             Some(read),
         );
     }
@@ -230,12 +230,12 @@ fn bot(book: &Book, now: i64) -> Card {
         // A connection that stays away makes the bot say that it is unwell; one that comes back says nothing.
         Some((false, since)) if now - since < 5 * MINUTE => card(
             Verdict::Warning,
-            Text::new("再接続しています", "it is reconnecting"),
+            Text::new("再接続しています", "It is reconnecting"),
             None,
         ),
         _ => card(
             Verdict::Good,
-            Text::new("応答しています", "it is answering"),
+            Text::new("応答しています", "It is answering"),
             None,
         ),
     }
@@ -250,13 +250,13 @@ fn backup(book: &Book, now: i64, every: i64) -> Card {
         if book.failed_backup.is_some() {
             return card(
                 Verdict::Bad,
-                Text::new("バックアップに失敗しました", "the backup failed"),
+                Text::new("バックアップに失敗しました", "The backup failed"),
                 Some(make),
             );
         }
         return card(
             Verdict::Unknown,
-            Text::new("まだありません", "there is none yet"),
+            Text::new("まだありません", "There is none yet"),
             Some(make),
         );
     };
@@ -267,14 +267,14 @@ fn backup(book: &Book, now: i64, every: i64) -> Card {
         );
         return card(
             Verdict::Bad,
-            Text::new("復元の練習に失敗しました", "the restore drill failed"),
+            Text::new("復元の練習に失敗しました", "The restore drill failed"),
             Some(check),
         );
     }
     if book.failed_backup.is_some() {
         return card(
             Verdict::Bad,
-            Text::new("最後のバックアップに失敗しました", "the last backup failed"),
+            Text::new("最後のバックアップに失敗しました", "The last backup failed"),
             Some(make),
         );
     }
@@ -283,7 +283,7 @@ fn backup(book: &Book, now: i64, every: i64) -> Card {
             Verdict::Bad,
             Text::new(
                 "予定のバックアップがありません",
-                "the planned backup is missing",
+                "The planned backup is missing",
             ),
             Some(make),
         );
@@ -295,7 +295,7 @@ fn backup(book: &Book, now: i64, every: i64) -> Card {
         );
         return card(
             Verdict::Warning,
-            Text::new("削除を止めています", "deletion is frozen"),
+            Text::new("削除を止めています", "Deletion is frozen"),
             Some(accept),
         );
     }
@@ -303,7 +303,7 @@ fn backup(book: &Book, now: i64, every: i64) -> Card {
         Verdict::Good,
         Text::new(
             "検証済みのバックアップがあります",
-            "there is a verified backup",
+            "There is a verified backup",
         ),
         None,
     )
@@ -313,14 +313,14 @@ fn disk(around: &Surroundings) -> Card {
     let Some(free) = around.free_bytes else {
         return card(
             Verdict::Unknown,
-            Text::new("空き容量が分かりません", "the free space is not known"),
+            Text::new("空き容量が分かりません", "The free space is not known"),
             None,
         );
     };
     if free >= around.wanted_bytes {
         return card(
             Verdict::Good,
-            Text::new("空きがあります", "there is room"),
+            Text::new("空きがあります", "There is room"),
             None,
         );
     }
@@ -335,7 +335,7 @@ fn disk(around: &Surroundings) -> Card {
     };
     card(
         verdict,
-        Text::new("空きが少なくなっています", "room is getting scarce"),
+        Text::new("空きが少なくなっています", "Room is getting scarce"),
         Some(make_room),
     )
 }

@@ -229,7 +229,7 @@ fn the_page_is_whole_in_both_languages_and_gives_nothing_away() {
     let report = report(&scripted_day(), &around(), DAY, &zone());
     for (language, wanted) in [
         (Language::Ja, "応答しています"),
-        (Language::En, "it is answering"),
+        (Language::En, "It is answering"),
     ] {
         let page = page::render(&report, language, &zone());
         assert!(page.contains(wanted) && page.starts_with("<!doctype html>"));
@@ -281,6 +281,51 @@ fn the_size_is_bounded_whatever_the_history() {
         &zone(),
     );
     assert!(page.len() < 300_000, "{}", page.len());
+}
+
+/// WCAG 2.1: text needs a contrast of 4.5 at least, in both colour schemes.
+#[test]
+fn colours_can_be_read() {
+    let css = include_str!("page.css");
+    let schemes: Vec<&str> = css
+        .split(":root{")
+        .skip(1)
+        .map(|part| part.split('}').next().unwrap())
+        .collect();
+    assert_eq!(schemes.len(), 2);
+    for scheme in schemes {
+        let light = |name: &str| {
+            let hex = scheme.split(&format!("--{name}:#")).nth(1).unwrap();
+            let digits: String = hex.chars().take_while(char::is_ascii_hexdigit).collect();
+            let digits = if digits.len() == 3 {
+                digits.chars().flat_map(|digit| [digit, digit]).collect()
+            } else {
+                digits
+            };
+            let part = |at: usize| {
+                let value = f64::from(u8::from_str_radix(&digits[at..at + 2], 16).unwrap()) / 255.0;
+                if value <= 0.040_45 {
+                    value / 12.92
+                } else {
+                    ((value + 0.055) / 1.055).powf(2.4)
+                }
+            };
+            0.2126 * part(0) + 0.7152 * part(2) + 0.0722 * part(4)
+        };
+        for (text, ground) in [
+            ("fg", "bg"),
+            ("soft", "bg"),
+            ("fg", "card"),
+            ("soft", "card"),
+            ("good", "card"),
+            ("warn", "card"),
+            ("bad", "card"),
+        ] {
+            let (a, b) = (light(text), light(ground));
+            let contrast = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+            assert!(contrast >= 4.5, "{text} on {ground}: {contrast:.2}");
+        }
+    }
 }
 
 proptest! {

@@ -9,11 +9,11 @@ use serde_json::Value;
 use tests::House;
 
 /// Writes a segment as its writer does: under another name first, then by one rename.
-pub fn close_segment(house: &House, name: &str, text: &str) {
+pub(crate) fn close_segment(house: &House, name: &str, text: &str) {
     let draft = house.path(&format!("tmp/{name}"));
     fs::write(&draft, text).unwrap();
     give(&draft);
-    fs::rename(&draft, house.logs().join(name)).unwrap();
+    rustix::fs::rename(&draft, house.logs().join(name)).unwrap();
 }
 
 fn give(path: &Path) {
@@ -24,7 +24,7 @@ fn give(path: &Path) {
 }
 
 /// Lines of a service that only a test knows, numbered.
-pub fn lines(from: usize, count: usize) -> String {
+pub(crate) fn lines(from: usize, count: usize) -> String {
     let line = |number: usize| {
         let second = number % 60;
         format!(
@@ -148,7 +148,7 @@ fn logs_tail_goes_on_across_a_rotation() {
         .args(["tail", "-f", "-n", "3", "--json"])
         .start();
     tail.wait_line("line 29");
-    fs::rename(
+    rustix::fs::rename(
         &active,
         house.logs().join("tester.20260301T010203.000Z.log"),
     )
