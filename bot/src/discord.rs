@@ -89,6 +89,8 @@ pub struct Outbound {
     pub reply_to: Option<u64>,
     /// At most 25 characters; the same post with the same nonce stands once.
     pub nonce: String,
+    /// Whether it arrives without a sound.
+    pub is_silent: bool,
     /// Buttons, as Discord writes them.
     pub components: Option<serde_json::Value>,
 }

@@ -10,22 +10,21 @@ use daemon_kit::boot::{self, Hold, House, Identity, KitSettings, Resident};
 use daemon_kit::doctor::Finding;
 use daemon_kit::env::Env;
 use daemon_kit::text::Text;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::alerts;
 use crate::config::{Config, SERVICE};
 use crate::discord::Rest;
 use crate::discord::gateway::{Gateway, Link, Refusal, Trust};
-use crate::distress::Distress;
 use crate::health::Health;
 use crate::intake::{Intake, Rules};
 use crate::limits::Limits;
 use crate::llm::{self, Models};
-use crate::manners::Law;
 use crate::owner::Owner;
-use crate::prices::Prices;
 use crate::purse::Purse;
+use crate::settings;
+use crate::settings::{Live, Settings};
 use crate::start::{self, Data};
 use crate::store::Store;
 use crate::turn::{Manner, Rooms};
@@ -38,6 +37,8 @@ const WAITING_EVENTS: usize = 4096;
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 /// Running turns get this long of the thirty seconds that a container has to stop.
 const GRACE: Duration = Duration::from_secs(20);
+/// How often the YAML is looked at.
+const LOOK_AT_SETTINGS: Duration = Duration::from_secs(10);
 /// How often old words are let go, models and copies looked at.
 const DAILY: Duration = Duration::from_hours(24);
 
@@ -64,8 +65,12 @@ impl Resident for Bot {
         config.kit()
     }
 
-    fn check(_: &Config) -> Vec<Finding> {
-        Vec::new()
+    fn check(config: &Config) -> Vec<Finding> {
+        let problem = Settings::load(&config.config_file, config.language).err();
+        problem
+            .map(|problem| settings_finding(&problem))
+            .into_iter()
+            .collect()
     }
 
     fn run(config: Config, house: House) -> anyhow::Result<()> {
@@ -116,14 +121,11 @@ async fn live(
         config.language,
         config.owner_ids.clone(),
     );
-    let rooms = rooms(
-        config,
-        store,
-        Arc::clone(&rest),
-        client.clone(),
-        owner.clone(),
-    )
-    .await?;
+    let live = Live::open(&config.config_file, config.language)
+        .map_err(|problem| Hold::and_retry(settings_finding(&problem)))?;
+    let (current, settings) = watch::channel(live.current());
+    let joined = (Arc::clone(&rest), client.clone(), owner.clone());
+    let rooms = rooms(config, store, joined, settings).await?;
     let intake = Intake::open(Arc::clone(&rooms), rules(config))
         .await
         .context("reading what the intake has to know")?;
@@ -144,6 +146,7 @@ async fn live(
         ping: config.ping_url.clone().map(|url| (client, url)),
     };
     beside.spawn(health.attend());
+    beside.spawn(watch_settings(live, current, owner.clone()));
     beside.spawn(daily(Arc::clone(&rooms), config.talk.retention_days));
     for (cause, text) in tidings {
         owner.tell(cause, text);
@@ -170,6 +173,39 @@ async fn live(
     ended.map_err(|refusal| Hold::until_changed(parked(refusal)).into())
 }
 
+fn settings_finding(problem: &settings::Problem) -> Finding {
+    Finding::error(
+        "bot.settings",
+        problem.text(),
+        problem.path.display().to_string(),
+        Text::new(
+            "config/kotonoha.yaml を直してください。直れば自動で読み直します",
+            "please mend config/kotonoha.yaml; it is read again by itself",
+        ),
+    )
+}
+
+/// Reads the YAML again when it changes; a bad one changes nothing and is told.
+async fn watch_settings(mut live: Live, current: watch::Sender<Arc<Settings>>, owner: Owner) {
+    loop {
+        tokio::time::sleep(LOOK_AT_SETTINGS).await;
+        match live.look() {
+            None => {}
+            Some(Ok(settings)) => {
+                tracing::info!(
+                    event = "settings.reread",
+                    "config/kotonoha.yaml changed and is in force"
+                );
+                current.send_replace(settings);
+            }
+            Some(Err(problem)) => {
+                tracing::error!(event = "settings.problem", problem = %problem.text().en, "config/kotonoha.yaml has a problem; what was in force stays");
+                owner.tell("settings", problem.text());
+            }
+        }
+    }
+}
+
 /// The client of everything but models has a total timeout; models have their own.
 fn client(config: &Config, total: Option<Duration>) -> anyhow::Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder()
@@ -194,22 +230,16 @@ fn client(config: &Config, total: Option<Duration>) -> anyhow::Result<reqwest::C
 async fn rooms(
     config: &Config,
     store: &Store,
-    rest: Arc<Rest>,
-    client: reqwest::Client,
-    owner: Owner,
+    (rest, client, owner): (Arc<Rest>, reqwest::Client, Owner),
+    settings: watch::Receiver<Arc<Settings>>,
 ) -> anyhow::Result<Arc<Rooms>> {
     let models = Arc::new(Models::new(&config.llm, self::client(config, None)?));
     let budget = config.limits.monthly_budget;
     let books = (store.clone(), owner.clone());
-    let purse = Purse::open(
-        budget,
-        Prices::default(),
-        config.llm.clone(),
-        config.zone(),
-        books,
-    )
-    .await
-    .context("reading what was spent this month")?;
+    let prices = settings.borrow().prices.clone();
+    let purse = Purse::open(budget, prices, config.llm.clone(), config.zone(), books)
+        .await
+        .context("reading what was spent this month")?;
     let limits = Limits::new(
         config.limits.capacity,
         config.limits.refill,
@@ -224,20 +254,17 @@ async fn rooms(
         owner,
         client,
         manner: manner(config),
+        settings,
         me: AtomicU64::new(0),
     }))
 }
 
 fn manner(config: &Config) -> Manner {
     Manner {
-        persona: String::new(),
-        law: Law::new(&[]),
-        distress: Distress::default(),
         language: config.language,
         zone: config.zone(),
         streaming: config.talk.streaming,
         archive_minutes: config.talk.archive_minutes,
-        footer: false,
         context_tokens: config.llm.context_tokens,
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, interval};
 use crate::catch_up;
 use crate::conversation::Conversations;
 use crate::discord::wire::{Channel, Message};
-use crate::discord::{Event, Inbound, PlaceKind, Places};
+use crate::discord::{Event, Inbound, Place, PlaceKind, Places};
 use crate::router::{Route, Surroundings, route};
 use crate::turn::{Outcome, Rooms};
 use cursor::Cursor;
@@ -251,13 +251,7 @@ impl Intake {
             self.ask_about(raw);
             return;
         }
-        let around = Surroundings {
-            me: self.rooms.me(),
-            place,
-            is_own_thread: self.own_threads.contains(&inbound.channel),
-            threads: self.rules.threads,
-            eavesdrops: self.rules.eavesdrops.contains(&inbound.channel),
-        };
+        let around = self.around(&inbound, place);
         let is_old = !is_live || inbound.said_at < self.started_at;
         match route(&inbound, &around) {
             Route::Ignore | Route::Overhear => {}
@@ -275,6 +269,20 @@ impl Intake {
                 }
                 self.accept(inbound, (way, scope, own), is_old);
             }
+        }
+    }
+
+    fn around(&self, inbound: &Inbound, place: Option<Place>) -> Surroundings {
+        let home = self.places.home(inbound.channel);
+        let channel = self.rooms.settings.borrow().channel(home);
+        Surroundings {
+            me: self.rooms.me(),
+            place,
+            is_own_thread: self.own_threads.contains(&inbound.channel),
+            threads: channel.threads.unwrap_or(self.rules.threads),
+            eavesdrops: channel
+                .eavesdrop
+                .unwrap_or_else(|| self.rules.eavesdrops.contains(&home)),
         }
     }
 

@@ -5,6 +5,7 @@ mod enclosures;
 mod listen;
 mod outcome;
 mod speaker;
+mod ways;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,20 +17,21 @@ use tokio::time::Instant;
 
 use crate::catch_up::{self, Standing};
 use crate::discord::{Inbound, Rest, rest};
-use crate::distress::Distress;
 use crate::limits::{Busy, Limits, Urgency};
 use crate::llm::{self, Models, Prompt};
-use crate::manners::{Law, Leave};
+use crate::manners::Leave;
 use crate::notes::Note;
 use crate::owner::Owner;
 use crate::prompt;
 use crate::purse::Purse;
 use crate::router::thread_name;
+use crate::settings::Settings;
 use crate::store::{Remembered, Role, Scope, State, Store, Way};
 pub use outcome::Outcome;
 pub(crate) use outcome::disk_trouble;
 use outcome::{Ended, Trouble};
 use speaker::Speaker;
+use ways::Ways;
 
 /// Everything a turn needs, shared by all.
 pub struct Rooms {
@@ -47,8 +49,10 @@ pub struct Rooms {
     pub owner: Owner,
     /// For attachments.
     pub client: reqwest::Client,
-    /// How we are.
+    /// How we speak, as the environment has it.
     pub manner: Manner,
+    /// What the YAML says, as it is now.
+    pub settings: watch::Receiver<Arc<Settings>>,
     /// Our own id, once Discord has told it.
     pub me: AtomicU64,
 }
@@ -56,12 +60,6 @@ pub struct Rooms {
 /// How we speak, and where.
 #[derive(Clone, Debug)]
 pub struct Manner {
-    /// Who we are.
-    pub persona: String,
-    /// What we never say.
-    pub law: Law,
-    /// What is answered without a model.
-    pub distress: Distress,
     /// The members' language.
     pub language: Language,
     /// The owner's time zone.
@@ -70,8 +68,6 @@ pub struct Manner {
     pub streaming: bool,
     /// When threads fall asleep.
     pub archive_minutes: u64,
-    /// Whether the model is named under its answer.
-    pub footer: bool,
     /// What a prompt may hold.
     pub context_tokens: u32,
 }
@@ -81,6 +77,8 @@ pub struct Manner {
 pub struct Turn {
     /// The question.
     pub inbound: Inbound,
+    /// The channel whose settings hold: for a thread, the one it hangs on.
+    pub home: u64,
     /// How it reached us.
     pub way: Way,
     /// Whose memory it belongs to.
@@ -140,8 +138,13 @@ async fn straight_line(rooms: &Rooms, turn: &Turn, place: &mut Place) -> Result<
     if turn.is_expired {
         return speaker.note(Note::Failed, State::Expired).await;
     }
-    if rooms.manner.distress.is_in(&turn.inbound.text) {
-        let card = rooms.manner.distress.card(rooms.manner.language).to_owned();
+    let ways = Ways::of(rooms, turn.home);
+    if ways.settings.distress.is_in(&turn.inbound.text) {
+        let card = ways
+            .settings
+            .distress
+            .card(rooms.manner.language)
+            .to_owned();
         return speaker.whole(&card).await;
     }
     if let Err(busy) = admitted(rooms, turn).await {
@@ -150,11 +153,11 @@ async fn straight_line(rooms: &Rooms, turn: &Turn, place: &mut Place) -> Result<
     }
     let _typing = speaker.typing();
     let history = history(rooms, turn, place.scope).await?;
-    let (prompt, leave) = build_prompt(rooms, turn, &history).await;
+    let (prompt, leave) = build_prompt(rooms, turn, &ways, &history).await;
     let Ok(reserved) = rooms.purse.reserve(&prompt) else {
         return speaker.note(Note::Resting, State::Failed).await;
     };
-    listen::listen(rooms, turn, &mut speaker, reserved, leave).await
+    listen::listen(rooms, turn, &mut speaker, reserved, (ways, leave)).await
 }
 
 /// After a restart or an outage, Discord knows whether an answer stands already.
@@ -282,18 +285,24 @@ fn pair_up(remembered: Vec<Remembered>) -> Vec<prompt::Turn> {
     turns
 }
 
-async fn build_prompt(rooms: &Rooms, turn: &Turn, history: &[prompt::Turn]) -> (Prompt, Leave) {
+async fn build_prompt(
+    rooms: &Rooms,
+    turn: &Turn,
+    ways: &Ways,
+    history: &[prompt::Turn],
+) -> (Prompt, Leave) {
     let manner = &rooms.manner;
     let question = enclosures::question(rooms, turn).await;
     let today = prompt::today(manner.language, daemon_kit::time::now(), &manner.zone);
-    let prompt = prompt::build(
-        &manner.persona,
+    let mut prompt = prompt::build(
+        &ways.persona().prompt,
         manner.language,
         &today,
         history,
         &question,
         manner.context_tokens,
     );
+    prompt.choice = ways.choice();
     let said: Vec<&str> = history.iter().map(|turn| turn.question.as_str()).collect();
     (prompt, Leave::of(&turn.inbound.text, &said))
 }

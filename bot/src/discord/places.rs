@@ -84,6 +84,16 @@ impl Places {
         self.known.retain(|_, place| place.guild != guild);
     }
 
+    /// The channel whose settings hold in `channel`: for a thread, the one it hangs on.
+    #[must_use]
+    pub fn home(&self, channel: u64) -> u64 {
+        let place = self.get(channel);
+        let parent = place
+            .filter(|place| place.kind == PlaceKind::Thread)
+            .map(|place| place.parent);
+        parent.filter(|parent| *parent != 0).unwrap_or(channel)
+    }
+
     /// What is known of `channel`.
     #[must_use]
     pub fn get(&self, channel: u64) -> Option<Place> {

@@ -54,6 +54,7 @@ impl Intake {
         let is_expired = catch_up::is_expired(new.said_at, now, self.rules.catch_up_minutes);
         let (id, scope) = (new.id, new.scope);
         let turn = Turn {
+            home: self.places.home(new.channel),
             inbound: Inbound {
                 id,
                 channel: new.channel,

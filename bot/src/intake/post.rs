@@ -47,6 +47,7 @@ impl Intake {
         let (tell, deleted) = watch::channel(false);
         let id = inbound.id;
         let turn = Turn {
+            home: self.places.home(inbound.channel),
             inbound,
             way,
             scope,
@@ -135,7 +136,7 @@ async fn begin(
         text: Note::Failed.text(rooms.manner.language).to_owned(),
         reply_to: Some(new.id),
         nonce: nonce(new.id, 0),
-        components: None,
+        ..Outbound::default()
     };
     drop(rooms.rest.send(new.channel, &note).await);
     None

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::outcome::{Ended, Trouble};
 use super::speaker::Speaker;
+use super::ways::Ways;
 use super::{Rooms, Turn, model_trouble};
 use crate::llm::{self, Completion, Delta, Prompt, Stop};
 use crate::manners::{self, Judge, Leave};
@@ -31,22 +32,22 @@ pub(super) async fn listen(
     turn: &Turn,
     speaker: &mut Speaker<'_>,
     reserved: Reserved,
-    leave: Leave,
+    (ways, leave): (Ways, Leave),
 ) -> Result<Ended, Trouble> {
     let prompt = reserved.prompt.clone();
-    let completed = match follow(rooms, turn, speaker, &prompt, leave).await? {
+    let completed = match follow(rooms, speaker, &prompt, (&ways, leave)).await? {
         Ok(completion) => completion,
         Err(error) => {
             reserved.release();
             return failed(rooms, turn, speaker, &error).await;
         }
     };
-    let (text, rewritten) = settle_wording(rooms, &prompt, &completed, leave).await;
+    let (text, rewritten) = settle_wording(rooms, &prompt, &completed, (&ways, leave)).await;
     let mut paid = vec![completed];
     paid.extend(rewritten);
     let spent = reserved.settle(&paid, Purpose::Answer).await;
     let mut shown = text.clone();
-    if rooms.manner.footer {
+    if ways.settings.footer {
         shown = format!("{text}\n-# {}", paid[0].model);
     }
     let ended = match speaker.whole(&shown).await {
@@ -84,18 +85,18 @@ async fn failed(
 /// Follows the stream to its end. Discord's trouble on the way is only trouble if it lasts to the end.
 async fn follow(
     rooms: &Rooms,
-    turn: &Turn,
     speaker: &mut Speaker<'_>,
     prompt: &Prompt,
-    leave: Leave,
+    (ways, leave): (&Ways, Leave),
 ) -> Result<Result<Completion, llm::Error>, Trouble> {
     let (deltas, mut pieces) = mpsc::channel(WAITING_DELTAS);
     // In a set, so that leaving this function ends the request and with it the cost.
     let mut asking = JoinSet::new();
     let (models, asked) = (Arc::clone(&rooms.models), prompt.clone());
     asking.spawn(async move { models.complete(&asked, deltas).await });
-    let mut judge = Judge::new(&rooms.manner.law, leave);
+    let mut judge = Judge::new(&ways.persona().law, leave);
     let mut growth = Growth::default();
+    let turn = speaker.turn;
     let hold_at = turn.begun.max(Instant::now() - HOLD_AFTER) + HOLD_AFTER;
     let end = Instant::now() + LONGEST_ANSWER;
     let mut is_open = true;
@@ -119,7 +120,7 @@ async fn follow(
                 tracing::info!(event = "turn.holding", turn = turn.inbound.id, "no first word yet; the member hears that they are heard");
                 speaker.hold().await?;
             }
-            () = sleep_until(grow_at), if rooms.manner.streaming && growth.is_due() => {
+            () = sleep_until(grow_at), if ways.is_streaming() && growth.is_due() => {
                 growth.is_new = false;
                 speaker.grow(&growth.text).await?;
             }
@@ -165,11 +166,11 @@ async fn settle_wording(
     rooms: &Rooms,
     prompt: &Prompt,
     completed: &Completion,
-    leave: Leave,
+    (ways, leave): (&Ways, Leave),
 ) -> (String, Option<Completion>) {
     let language = rooms.manner.language;
     let lawful = |completion: &Completion| {
-        let mut judge = Judge::new(&rooms.manner.law, leave);
+        let mut judge = Judge::new(&ways.persona().law, leave);
         let mut text = judge.feed(&completion.text);
         let verdict = judge.finish();
         text.push_str(&verdict.rest);

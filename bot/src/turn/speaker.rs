@@ -7,6 +7,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use super::outcome::{Ended, Trouble};
+use super::ways::Ways;
 use super::{Place, Rooms, Turn};
 use crate::catch_up::{self, GROWING, Standing};
 use crate::discord::{Outbound, Rest, nonce, rest};
@@ -28,8 +29,9 @@ struct Posted {
 /// The voice of one turn.
 pub(super) struct Speaker<'a> {
     rooms: &'a Rooms,
-    turn: &'a Turn,
+    pub(super) turn: &'a Turn,
     place: Place,
+    is_silent: bool,
     posted: Vec<Posted>,
     cadence: EditCadence,
 }
@@ -56,6 +58,7 @@ impl<'a> Speaker<'a> {
             rooms,
             turn,
             place,
+            is_silent: Ways::of(rooms, turn.home).is_silent(),
             posted,
             cadence: EditCadence::default(),
         }
@@ -153,6 +156,7 @@ impl<'a> Speaker<'a> {
             text: text.to_owned(),
             reply_to: self.place.reply_to.filter(|_| at == 0),
             nonce: nonce(self.turn.inbound.id, at),
+            is_silent: self.is_silent,
             components: None,
         };
         let id = self.rooms.rest.send(self.place.channel, &outbound).await?;

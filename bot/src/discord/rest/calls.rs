@@ -32,6 +32,9 @@ pub struct App {
     pub owners: Vec<u64>,
 }
 
+/// A message that rings nowhere.
+const SUPPRESS_NOTIFICATIONS: u64 = 1 << 12;
+
 fn nobody() -> Value {
     json!({"parse": []})
 }
@@ -110,6 +113,9 @@ impl Rest {
         if let Some(id) = outbound.reply_to {
             body["message_reference"] =
                 json!({"message_id": id.to_string(), "fail_if_not_exists": false});
+        }
+        if outbound.is_silent {
+            body["flags"] = SUPPRESS_NOTIFICATIONS.into();
         }
         if let Some(components) = &outbound.components {
             body["components"] = components.clone();
