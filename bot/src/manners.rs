@@ -143,6 +143,14 @@ impl Judge {
         allowed
     }
 
+    /// The stream pauses: a sentence that ended with its mark need not wait for the next one.
+    pub fn pause(&mut self) -> String {
+        let sentence = self.sentences.paused();
+        sentence
+            .map(|sentence| self.judge(&sentence))
+            .unwrap_or_default()
+    }
+
     /// The answer is complete.
     pub fn finish(&mut self) -> Verdict {
         let mut rest = String::new();

@@ -21,6 +21,12 @@ impl Sentences {
         Some(self.pending.drain(..end).collect())
     }
 
+    /// What ended with its mark, when the stream pauses: only a closing bracket could still belong to it.
+    pub(super) fn paused(&mut self) -> Option<String> {
+        let ends = self.pending.trim_end().ends_with(is_end);
+        ends.then(|| std::mem::take(&mut self.pending))
+    }
+
     /// The next sentence when nothing more will come.
     pub(super) fn last(&mut self) -> Option<String> {
         self.next().or_else(|| {

@@ -176,3 +176,14 @@ fn five_hundred_adversarial_answers_break_no_rule_at_any_cut() {
         }
     }
 }
+
+#[test]
+fn a_whole_sentence_does_not_wait_for_the_next_when_the_stream_pauses() {
+    let mut judge = Judge::new(&Law::new(&[]), Leave::default());
+    assert_eq!(judge.feed("はじめに。"), "");
+    assert_eq!(judge.pause(), "はじめに。");
+    assert_eq!(judge.feed("つぎ"), "");
+    assert_eq!(judge.pause(), "", "half a sentence waits");
+    let shown = judge.feed("は。") + &judge.finish().rest;
+    assert_eq!(shown, "つぎは。");
+}

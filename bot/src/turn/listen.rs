@@ -21,6 +21,8 @@ use crate::store::{Purpose, State};
 const HOLD_AFTER: Duration = Duration::from_secs(15);
 /// An answer that comes this fast after its first word is posted whole.
 const GROW_AFTER: Duration = Duration::from_millis(1000);
+/// A model that says nothing for this long pauses: what it has said whole is shown.
+const PAUSE: Duration = Duration::from_millis(400);
 /// However many models are tried: after this the member gets a kind note.
 const LONGEST_ANSWER: Duration = Duration::from_mins(10);
 /// Pieces that may wait while Discord takes an edit.
@@ -104,7 +106,10 @@ async fn follow(
         let grow_at = growth.due(speaker);
         tokio::select! {
             piece = pieces.recv(), if is_open => match piece {
-                Some(Delta::Text(text)) => growth.add(&judge.feed(&text)),
+                Some(Delta::Text(text)) => {
+                    growth.add(&judge.feed(&text));
+                    growth.heard = Some(Instant::now());
+                }
                 Some(Delta::Restart) => {
                     judge.restart();
                     growth = Growth::default();
@@ -116,6 +121,10 @@ async fn follow(
                 Ok(_) => Err(llm::Error::Cancelled),
                 Err(_) => Err(llm::Error::TimedOut),
             }),
+            () = sleep_until(growth.paused_at()), if growth.heard.is_some() => {
+                growth.heard = None;
+                growth.add(&judge.pause());
+            }
             () = sleep_until(hold_at), if !speaker.has_spoken() && growth.is_empty() => {
                 tracing::info!(event = "turn.holding", turn = turn.inbound.id, "no first word yet; the member hears that they are heard");
                 speaker.hold().await?;
@@ -133,6 +142,8 @@ async fn follow(
 struct Growth {
     text: String,
     first: Option<Instant>,
+    /// When the model was last heard, until the pause after it was seen.
+    heard: Option<Instant>,
     is_new: bool,
 }
 
@@ -143,6 +154,10 @@ impl Growth {
             self.is_new = true;
             self.first.get_or_insert_with(Instant::now);
         }
+    }
+
+    fn paused_at(&self) -> Instant {
+        self.heard.unwrap_or_else(Instant::now) + PAUSE
     }
 
     fn is_empty(&self) -> bool {
