@@ -196,6 +196,13 @@ pub fn timestamp(at_ms: u64) -> String {
     )
 }
 
+/// A time as the `Date` header has it.
+pub fn http_date(at_ms: u64) -> String {
+    jiff::Timestamp::from_millisecond(at_ms.cast_signed())
+        .map(|at| at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
+        .unwrap_or_default()
+}
+
 /// A user object.
 #[must_use]
 pub fn user(member: &Member) -> Value {

@@ -189,15 +189,20 @@ pub(crate) async fn serve(
     let (status, answer) = act.as_ref().and_then(scripted).unwrap_or_else(|| {
         world.with(|state| carry_out(state, &what, &path, &uri, &headers, &body))
     });
-    world.with(|state| {
+    let now_ms = world.with(|state| {
         state.rest.calls[number].status = status;
         if status >= 400 {
             state.tell(format!("REST {what} -> {status} {}", answer["message"]));
         } else if !what.ends_with("/typing") {
             state.tell(format!("REST {what} -> {status}"));
         }
+        state.now_ms()
     });
-    dress(act.as_ref(), status, &answer)
+    let mut response = dress(act.as_ref(), status, &answer);
+    if let Ok(date) = discord::http_date(now_ms).parse() {
+        response.headers_mut().insert(header::DATE, date);
+    }
+    response
 }
 
 /// The answer of an act that carries nothing out.

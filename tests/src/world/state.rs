@@ -50,8 +50,8 @@ pub struct State {
     pub in_guild: bool,
     /// How long `enforce_nonce` remembers.
     pub nonce_memory: Duration,
-    /// Moves the world's clock (snowflakes, timestamps) back by this much.
-    pub behind: Duration,
+    /// How far the world's clock (snowflakes, timestamps, `Date` headers) is ahead of this machine's: driven time.
+    pub ahead: Duration,
     /// Typing indicators, by channel.
     pub typing: HashMap<Id, usize>,
     /// Things the bot must not do; `finish` fails on any.
@@ -89,7 +89,7 @@ impl State {
             permissions: permission::ALL,
             in_guild: true,
             nonce_memory: Duration::from_mins(5),
-            behind: Duration::ZERO,
+            ahead: Duration::ZERO,
             typing: HashMap::new(),
             violations: Vec::new(),
             story: Vec::new(),
@@ -121,7 +121,7 @@ impl State {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        now.saturating_sub(self.behind).as_millis() as u64
+        now.saturating_add(self.ahead).as_millis() as u64
     }
 
     /// A fresh snowflake, `ago` in the past.

@@ -59,8 +59,6 @@ fn what_was_said_while_away_is_answered_within_the_bound() {
     let world = World::start();
     let house = House::new(&world);
     let hana = world.member("花");
-    // A store that has begun answers nothing older than its first start: give it a past.
-    world.with(|state| state.behind = Duration::ZERO);
     let bot = house.bot(&world);
     let thread = world.mention(hana, world.general(), "はじめまして");
     world.answer(thread, "はじめまして");
@@ -86,32 +84,32 @@ fn what_was_said_while_away_is_answered_within_the_bound() {
 }
 
 #[test]
-fn what_is_too_old_is_closed_unanswered() {
+fn what_is_too_old_is_closed_unanswered_and_what_is_not_is_answered() {
     let world = World::start();
     let house = House::new(&world);
     let bot = house.bot(&world);
     world.model(9, Act::Stall);
-    let said = world.mention(world.member("花"), world.general(), "古くなる質問");
+    let open = world.mention(world.member("花"), world.general(), "答えかけの質問");
     world.wait("the request", |state| {
         (!state.model.asked.is_empty()).then_some(())
     });
     bot.kill();
-    // Two hours pass: the row's time is moved instead of the clock.
-    let store = rusqlite::Connection::open(house.database()).unwrap();
-    store
-        .execute(
-            "UPDATE turns SET accepted_ms = accepted_ms - 7200000 WHERE id = ?1",
-            [said.cast_signed()],
-        )
-        .unwrap();
-    drop(store);
-    house.settle();
+    let missed = world.mention(world.member("太郎"), world.general(), "留守の初めに呼んだ");
+    let later = |minutes| world.with(|state| state.ahead += Duration::from_mins(minutes));
+    later(50);
+    let late = world.mention(
+        world.member("次郎"),
+        world.general(),
+        "留守の終わりに呼んだ",
+    );
+    later(20);
     world.with(|state| state.model.heal());
     let bot = house.bot(&world);
-    let how = settled(&house, said);
+    // Seventy minutes have passed by Discord's clock, twenty since the last mention.
+    world.answer(late, &echo("留守の終わりに呼んだ"));
+    assert_eq!(settled(&house, open), state::EXPIRED);
     bot.stop().expect_code(0);
-    assert!(how == state::EXPIRED || how == state::ANSWERED, "{how}");
-    world.expect_all();
+    assert!(world.answers(missed).is_empty() && world.answers(open).is_empty());
     world.finish();
 }
 

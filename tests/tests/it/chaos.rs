@@ -14,5 +14,6 @@ fn every_mention_ends_with_exactly_one_reply_whenever_the_bot_is_killed() {
         |_| (),
     );
     assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
-    assert_eq!((outcome.kills, outcome.mentions), (8, 80));
+    assert_eq!(outcome.kills, 8);
+    assert!(outcome.mentions >= 80);
 }
