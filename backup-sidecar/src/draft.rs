@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
 use daemon_kit::publish::{self, Partial};
@@ -20,6 +21,9 @@ use crate::{lock, seal, verify};
 
 /// Permission bits of archives, less the umask: the owner's share account may read them.
 const MODE: u32 = 0o666;
+
+/// How often the examination of a large database is looked after.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// An archive that nobody has checked yet.
 pub struct Draft {
@@ -84,6 +88,10 @@ pub fn write(
             &mut manifest,
             watch,
         );
+        while written.is_ok() && !examined.is_finished() {
+            watch.advance(0)?;
+            thread::sleep(LOOK_EVERY);
+        }
         let examined = examined
             .join()
             .map_err(|_| anyhow!("the examination of a database panicked"))?;

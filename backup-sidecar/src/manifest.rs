@@ -17,6 +17,9 @@ pub const FORMAT: u32 = 1;
 /// A manifest is text about files: larger than this it is an attack.
 pub const MAX_BYTES: u64 = 64 << 20;
 
+/// Each is examined by itself: more than these is an attack.
+const MAX_DATABASES: usize = 4_096;
+
 /// The promise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -208,6 +211,10 @@ impl Manifest {
             );
         }
         ensure!(!self.databases.is_empty(), "it holds no database");
+        ensure!(
+            self.databases.len() <= MAX_DATABASES,
+            "it holds too many databases"
+        );
         let mut databases = BTreeSet::new();
         for database in &self.databases {
             ensure!(

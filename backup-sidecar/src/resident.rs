@@ -1,5 +1,6 @@
 //! This room is `run`: it looks at the clock and at the requests every few seconds, and does one job at a time.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -88,6 +89,9 @@ struct Rounds {
     next_chores: Timestamp,
     next_offsite: Timestamp,
     announced: Option<Timestamp>,
+    /// What was said since the last hour: the same complaint is not repeated every few seconds.
+    said: BTreeSet<String>,
+    next_repeat: Timestamp,
 }
 
 /// Why the heartbeat says that something is wrong.
@@ -139,6 +143,8 @@ impl Rounds {
             next_chores: now,
             next_offsite: now,
             announced: None,
+            said: BTreeSet::new(),
+            next_repeat: now,
         })
     }
 
@@ -212,9 +218,11 @@ impl Rounds {
                 folders,
                 "extracted folders removed"
             ),
-            Err(error) => {
-                tracing::warn!(event = "chores.failed", error = %format!("{error:#}"), "something beside the backups could not be done");
-            }
+            Err(error) => self.complain(&error),
+        }
+        if now >= self.next_repeat || self.next_repeat.duration_since(now) > OFFSITE_EVERY {
+            self.said.clear();
+            self.next_repeat = now.saturating_add(OFFSITE_EVERY).unwrap_or(now);
         }
         self.retry_offsite(now);
         self.judge_age(now);
@@ -242,9 +250,21 @@ impl Rounds {
         }
     }
 
-    fn save(&self, catalog: &crate::catalog::Catalog) {
+    fn save(&mut self, catalog: &crate::catalog::Catalog) {
         if let Err(error) = catalog.save(&self.config.backup_dir) {
-            tracing::warn!(event = "catalog.failed", error = %format!("{error:#}"), "the catalogue could not be written");
+            self.complain(&error);
+        }
+    }
+
+    /// Tells what went wrong beside the backups, once an hour at most.
+    fn complain(&mut self, error: &anyhow::Error) {
+        let error = format!("{error:#}");
+        if self.said.insert(error.clone()) {
+            tracing::warn!(
+                event = "chores.failed",
+                error,
+                "something beside the backups could not be done"
+            );
         }
     }
 
@@ -253,9 +273,7 @@ impl Rounds {
         match requests::serve(&self.config, &watch) {
             Ok(false) => {}
             Ok(true) => self.look_again(),
-            Err(error) => {
-                tracing::warn!(event = "requests.failed", error = %format!("{error:#}"), "requests could not be looked for");
-            }
+            Err(error) => self.complain(&error),
         }
     }
 

@@ -37,8 +37,10 @@ pub fn make(
     if free_bytes(&config.backup_dir)? >= need {
         return Ok(());
     }
-    prune::carry_out(config, catalog, time::now())?;
-    catalog.save(&config.backup_dir)?;
+    let gone = prune::carry_out(config, catalog, time::now())?;
+    if !gone.is_empty() {
+        catalog.save(&config.backup_dir)?;
+    }
     watch.advance(0)?;
     let free = free_bytes(&config.backup_dir)?;
     if free < need {

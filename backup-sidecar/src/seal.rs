@@ -112,3 +112,42 @@ pub fn seal(
     output.flush()?;
     Ok(output.finish())
 }
+
+#[cfg(test)]
+mod tests {
+    use age::secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_with_the_identity_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = age::x25519::Identity::generate();
+        let recipients = Recipients::parse(&[identity.to_public().to_string()]).unwrap();
+        let plain = dir.path().join("plain");
+        let words = vec![42; 300_000];
+        std::fs::write(&plain, &words).unwrap();
+        let sealed = dir.path().join("sealed");
+        let mut file = File::create(&sealed).unwrap();
+        let watch = Watch::command();
+        let (sha256, bytes) = seal(&plain, &mut file, &recipients, &watch).unwrap();
+        assert_eq!(bytes, std::fs::metadata(&sealed).unwrap().len());
+        assert_eq!(sha256, crate::archive::hash_file(&sealed, &watch).unwrap());
+        let key = dir.path().join("key");
+        let open = |text: &str| {
+            std::fs::write(&key, text).unwrap();
+            Identities::from_file(&key).and_then(|keys| {
+                let mut opened = Vec::new();
+                keys.open(File::open(&sealed)?)?.read_to_end(&mut opened)?;
+                Ok(opened)
+            })
+        };
+        assert_eq!(open(identity.to_string().expose_secret()).unwrap(), words);
+        let other = age::x25519::Identity::generate();
+        assert!(open(other.to_string().expose_secret()).is_err());
+        for nonsense in ["", "AGE-SECRET-KEY-1canary", "# only a comment"] {
+            let error = open(nonsense).unwrap_err();
+            assert!(!format!("{error:#}").contains("canary"), "{error:#}");
+        }
+    }
+}

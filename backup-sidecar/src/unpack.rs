@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
 use daemon_kit::publish;
@@ -17,6 +18,12 @@ use crate::watch::Watch;
 
 /// Space that stays free beside what is unpacked.
 const SPARE_BYTES: u64 = 16 << 20;
+
+/// So many databases are examined beside the unpacking.
+const CHECKS_AT_ONCE: usize = 2;
+
+/// How often the examination of a large database is looked after.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// How to unpack.
 #[derive(Clone, Copy, Debug)]
@@ -50,11 +57,9 @@ pub fn unpack(
     for check in sink.checks {
         while !check.is_finished() {
             watch.advance(0)?;
-            thread::sleep(std::time::Duration::from_millis(2));
+            thread::sleep(LOOK_EVERY);
         }
-        check
-            .join()
-            .map_err(|_| anyhow!("the examination of a database panicked"))??;
+        finish(check)?;
     }
     sync_tree(root)?;
     Ok(manifest)
@@ -115,6 +120,9 @@ impl Sink for Unpack {
             .and_then(|manifest| manifest.database(&entry.path))
             .cloned();
         if let Some(promised) = promised {
+            if self.checks.len() >= CHECKS_AT_ONCE {
+                finish(self.checks.remove(0))?;
+            }
             let path = self.root.join(&entry.path);
             // The look at every page runs beside the sync and the next file.
             self.checks
@@ -123,6 +131,12 @@ impl Sink for Unpack {
         file.sync_all()
             .with_context(|| format!("cannot sync {}", entry.path))
     }
+}
+
+fn finish(check: JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
+    check
+        .join()
+        .map_err(|_| anyhow!("the examination of a database panicked"))?
 }
 
 fn make_dir(path: &Path, file_mode: u32) -> anyhow::Result<()> {

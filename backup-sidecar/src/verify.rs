@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::archive::{self, Sink};
 use crate::manifest::{DatabaseEntry, FileEntry, Manifest};
+use crate::room;
 use crate::seal::Identities;
 use crate::watch::Watch;
 
@@ -163,17 +164,31 @@ pub fn whole(
     let mut sink = Examine {
         file,
         manifest: None,
+        watch,
     };
     archive::read(archive, keys, watch, &mut sink)
 }
 
-struct Examine {
+struct Examine<'a> {
     file: PathBuf,
     manifest: Option<Manifest>,
+    watch: &'a Watch,
 }
 
-impl Sink for Examine {
+impl Sink for Examine<'_> {
     fn begin(&mut self, manifest: &Manifest) -> anyhow::Result<()> {
+        let sizes = manifest
+            .files
+            .iter()
+            .filter(|file| manifest.database(&file.path).is_some());
+        let largest = sizes.map(|file| file.size).max().unwrap_or(0);
+        let free = room::free_bytes(self.file.parent().unwrap_or(Path::new(".")))?;
+        ensure!(
+            free > largest,
+            "{} MB are free, {} MB are needed to look inside",
+            free >> 20,
+            largest >> 20
+        );
         self.manifest = Some(manifest.clone());
         Ok(())
     }
@@ -199,13 +214,13 @@ impl Sink for Examine {
         let (Some(promised), Some(_)) = (promised, file) else {
             return Ok(());
         };
-        let compared = compare(&self.file, promised);
+        let compared = self.watch.beside(|| compare(&self.file, promised));
         fs::remove_file(&self.file).ok();
-        compared
+        compared?
     }
 }
 
-impl Drop for Examine {
+impl Drop for Examine<'_> {
     fn drop(&mut self) {
         fs::remove_file(&self.file).ok();
     }

@@ -1,6 +1,7 @@
 //! This room lets a long job show that it lives, show how far it is, and stop when it is told to.
 
 use std::cell::Cell;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use daemon_kit::heartbeat::Heartbeat;
@@ -9,6 +10,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A job beats this often at most.
 const BEAT_EVERY: Duration = Duration::from_secs(5);
+
+/// How often work on another thread is looked after.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// The job was told to stop; it leaves nothing behind but what it published before.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +93,24 @@ impl Watch {
         } else {
             Ok(())
         }
+    }
+
+    /// Does long work that cannot report by itself, on a thread of its own; meanwhile the job is seen to live.
+    ///
+    /// # Errors
+    /// When the work panicked.
+    pub fn beside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> anyhow::Result<T> {
+        thread::scope(|scope| {
+            let worker = scope.spawn(work);
+            while !worker.is_finished() {
+                // A stop is noticed by the next block; this work is waited for either way.
+                self.advance(0).ok();
+                thread::park_timeout(LOOK_EVERY);
+            }
+            worker
+                .join()
+                .map_err(|_| anyhow::anyhow!("a thread of the job panicked"))
+        })
     }
 
     /// Takes the bar away.

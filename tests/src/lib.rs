@@ -17,11 +17,13 @@
     reason = "a story says what happens; it does not always look at what came back"
 )]
 
+pub mod archives;
 pub mod bench;
 pub mod chaos;
 pub mod disk;
 pub mod engine;
 pub mod house;
+pub mod s3;
 pub mod world;
 
 pub use house::{Finished, House, Running};

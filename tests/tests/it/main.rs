@@ -4,6 +4,9 @@
     reason = "helpers of tests fail like tests: at once"
 )]
 
+mod backup_faults;
+mod backup_jobs;
+mod backup_restore;
 mod bot_gateway;
 mod bot_life;
 mod bot_models;

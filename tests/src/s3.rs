@@ -1,0 +1,159 @@
+//! A stand-in for S3-compatible storage and for a dead man's switch: plain HTTP on a port of its own.
+//!
+//! It knows what the sidecar needs (put, get, delete, list) and checks that every request to the bucket is signed; a
+//! real server's signature check is a test of its own.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+/// What the storage holds and what it was asked.
+#[derive(Default)]
+pub struct State {
+    /// Objects by `/bucket/key`.
+    pub objects: BTreeMap<String, Vec<u8>>,
+    /// `METHOD /path`, without the query.
+    pub requests: Vec<String>,
+    /// Bodies of pings, in order; empty for a success.
+    pub pings: Vec<(String, String)>,
+    /// Every request is answered with this status, when set.
+    pub refuse: Option<u16>,
+    /// Objects are cut short when they are read back.
+    pub truncate: bool,
+}
+
+/// The server; it ends with the test process.
+pub struct Storage {
+    /// `http://127.0.0.1:PORT`
+    pub url: String,
+    state: Arc<Mutex<State>>,
+}
+
+impl Storage {
+    /// Listens on a free port.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let state = Arc::clone(&shared);
+                thread::spawn(move || {
+                    // A client that goes away is no failure of the stand-in.
+                    serve(stream, &state).ok();
+                });
+            }
+        });
+        Self { url, state }
+    }
+
+    /// Looks at or changes the state.
+    pub fn with<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
+        look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut stream = stream;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let mut words = line.split_whitespace();
+        let (method, target) = (
+            words.next().unwrap_or_default(),
+            words.next().unwrap_or_default(),
+        );
+        let mut length = 0_usize;
+        loop {
+            let mut header = String::new();
+            reader.read_line(&mut header)?;
+            let header = header.trim_end().to_ascii_lowercase();
+            if header.is_empty() {
+                break;
+            }
+            if let Some(value) = header.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap_or(0);
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        let (status, answer) = state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .answer(method, target, body);
+        write!(
+            stream,
+            "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n",
+            answer.len()
+        )?;
+        stream.write_all(&answer)?;
+    }
+}
+
+impl State {
+    fn answer(&mut self, method: &str, target: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        self.requests.push(format!("{method} {path}"));
+        if let Some(status) = self.refuse {
+            return (status, Vec::new());
+        }
+        if path.starts_with("/ping") {
+            self.pings
+                .push((path.to_owned(), String::from_utf8_lossy(&body).into_owned()));
+            return (200, Vec::new());
+        }
+        if !query.contains("X-Amz-Signature=") {
+            return (403, Vec::new());
+        }
+        match method {
+            "PUT" => {
+                self.objects.insert(path.to_owned(), body);
+                (200, Vec::new())
+            }
+            "DELETE" => {
+                self.objects.remove(path);
+                (204, Vec::new())
+            }
+            _ if query.contains("list-type=2") => (200, self.listing(path).into_bytes()),
+            _ => match self.objects.get(path) {
+                Some(object) => {
+                    let keep = if self.truncate {
+                        object.len() / 2
+                    } else {
+                        object.len()
+                    };
+                    (200, object[..keep].to_vec())
+                }
+                None => (404, Vec::new()),
+            },
+        }
+    }
+
+    fn listing(&self, bucket: &str) -> String {
+        use std::fmt::Write as _;
+        let bucket = format!("{}/", bucket.trim_end_matches('/'));
+        let mut contents = String::new();
+        for (path, object) in &self.objects {
+            if let Some(key) = path.strip_prefix(&bucket) {
+                write!(
+                    contents,
+                    "<Contents><Key>{key}</Key><LastModified>2026-11-28T00:00:00.000Z</LastModified>\
+                     <ETag>&quot;x&quot;</ETag><Size>{}</Size><StorageClass>STANDARD</StorageClass></Contents>",
+                    object.len()
+                )
+                .expect("a string");
+            }
+        }
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+             <ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>bucket</Name><Prefix></Prefix>\
+             <KeyCount>0</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"
+        )
+    }
+}

@@ -1,0 +1,230 @@
+//! Restores: in place, beside, from off-site, of sealed archives, of archives that cannot be trusted.
+
+use std::fs;
+
+use rusqlite::Connection;
+use tests::archives::{archives, chat, forge, list, rows};
+use tests::s3::Storage;
+use tests::{Finished, House};
+
+/// A key pair made for these tests; nothing else is sealed to it.
+const RECIPIENT: &str = "age1zwppn8mwtzz7fy63w6fkqxmjyp4cc7knqfxlrrgh37cyxutclcyqydf4qp";
+const IDENTITY: &str = concat!(
+    "AGE-SECRET-",
+    "KEY-1SN4M6XKK95AZQFZT7CGUS0EMKZ9UAF6S380H6NKNMVC05PVJV4GSR7VJV7"
+);
+
+fn sidecar(house: &House, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
+    let mut launch = house
+        .program("backup-sidecar")
+        .args(arguments.iter().copied())
+        .env("BOT_LANGUAGE", "en");
+    for (name, value) in environment {
+        launch = launch.env(name, value);
+    }
+    launch.run()
+}
+
+#[test]
+fn back_and_forth() {
+    let house = House::alone();
+    chat(&house, 100);
+    sidecar(&house, &["backup"], &[]).expect_code(0);
+    chat(&house, 250);
+    let said = sidecar(&house, &["restore"], &[]).expect_code(0).stdout;
+    assert!(said.contains("messages 100"), "{said}");
+    assert_eq!(rows(&house.database()), 100);
+    // The report says how to undo: the old file is whole under the name that it names.
+    let aside = said
+        .split_whitespace()
+        .find(|word| word.contains(".before-restore-"))
+        .unwrap();
+    assert_eq!(rows(&house.data().join(aside)), 250);
+    // Set-aside copies do not go into archives.
+    sidecar(&house, &["backup"], &[]).expect_code(0);
+    let listed = list(&house);
+    assert_eq!(
+        listed["archives"][0]["databases"].as_array().unwrap().len(),
+        1,
+        "{listed:#}"
+    );
+}
+
+#[test]
+fn a_database_in_use_is_never_replaced() {
+    let house = House::alone();
+    chat(&house, 10);
+    sidecar(&house, &["backup"], &[]).expect_code(0);
+    let open = Connection::open(house.database()).unwrap();
+    open.execute("INSERT INTO messages VALUES (11, x'00')", [])
+        .unwrap();
+    house.settle();
+    let refused = sidecar(&house, &["restore"], &[]).expect_code(1);
+    assert!(
+        refused.stderr.contains("docker compose stop bot"),
+        "{}",
+        refused.stderr
+    );
+    open.execute("INSERT INTO messages VALUES (12, x'00')", [])
+        .unwrap();
+    open.close().unwrap();
+    assert_eq!(rows(&house.database()), 12);
+    house.settle();
+    sidecar(&house, &["restore"], &[]).expect_code(0);
+    assert_eq!(rows(&house.database()), 10);
+}
+
+#[test]
+fn archives_that_cannot_be_trusted_are_refused_and_change_nothing() {
+    let house = House::alone();
+    chat(&house, 10);
+    forge(
+        &house,
+        "backup_20260101_020000.tar.zst",
+        "2026-01-01T02:00:00Z",
+        4,
+    );
+    let good = fs::read(house.backups().join("backup_20260101_020000.tar.zst")).unwrap();
+    house.write(
+        "backups/backup_20260102_020000.tar.zst",
+        &good[..good.len() / 2],
+    );
+    house.write(
+        "backups/backup_20260103_020000.tar.zst",
+        "PK\u{3}\u{4} a zip",
+    );
+    let mut flipped = good.clone();
+    let at = flipped.len() - 40;
+    flipped[at] ^= 1;
+    house.write("backups/backup_20260104_020000.tar.zst", flipped);
+    for stem in [
+        "backup_20260102_020000",
+        "backup_20260103_020000",
+        "backup_20260104_020000",
+        "backup_20260109_020000",
+    ] {
+        let refused = sidecar(&house, &["restore", stem], &[]).expect_code(1);
+        assert!(refused.stderr.contains("Not done"), "{}", refused.stderr);
+        assert_eq!(rows(&house.database()), 10);
+    }
+    let verified = sidecar(&house, &["verify"], &[]).expect_code(1).stdout;
+    assert_eq!(verified.matches("BAD").count(), 3, "{verified}");
+    assert!(
+        verified.contains("Newest good archive: backup_20260101_020000"),
+        "{verified}"
+    );
+    // The newest good one is what `latest` means.
+    sidecar(&house, &["restore"], &[]).expect_code(0);
+    assert_eq!(rows(&house.database()), 4);
+}
+
+#[test]
+fn sealed_archives_open_with_the_owners_identity_alone() {
+    let house = House::alone();
+    chat(&house, 33);
+    let sealing = [("BACKUP_AGE_RECIPIENTS", RECIPIENT)];
+    sidecar(&house, &["backup"], &sealing).expect_code(0);
+    let name = archives(&house).remove(0);
+    assert!(name.ends_with(".tar.zst.age"), "{name}");
+    let verified = sidecar(&house, &["verify"], &sealing).expect_code(0).stdout;
+    assert!(verified.contains("sealed"), "{verified}");
+    let drill = sidecar(&house, &["drill"], &sealing).expect_code(1).stdout;
+    assert!(drill.contains("not possible"), "{drill}");
+    let closed = sidecar(&house, &["restore"], &sealing).expect_code(1);
+    assert!(
+        closed.stderr.contains("BACKUP_AGE_IDENTITY_FILE"),
+        "{}",
+        closed.stderr
+    );
+    let key = house.write(
+        "secrets/identity.txt",
+        format!("# made for a test\n{IDENTITY}\n"),
+    );
+    let key = key.display().to_string();
+    let opening = [("BACKUP_AGE_IDENTITY_FILE", key.as_str())];
+    // With the key the catalogue's loss loses nothing either.
+    fs::remove_file(house.backups().join("catalog.json")).unwrap();
+    let verified = sidecar(&house, &["verify"], &opening).expect_code(0).stdout;
+    assert!(verified.contains("ok"), "{verified}");
+    sidecar(&house, &["drill"], &opening).expect_code(0);
+    chat(&house, 1);
+    sidecar(&house, &["restore"], &opening).expect_code(0);
+    assert_eq!(rows(&house.database()), 33);
+    // A flipped byte of the ciphertext is found without any key.
+    sidecar(&house, &["backup"], &sealing).expect_code(0);
+    let newest = house.backups().join(archives(&house).pop().unwrap());
+    let mut bytes = fs::read(&newest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&newest, bytes).unwrap();
+    let verified = sidecar(&house, &["verify"], &sealing).expect_code(1).stdout;
+    assert!(verified.contains("BAD"), "{verified}");
+}
+
+#[test]
+fn a_second_volume_gets_copies_and_gives_them_back() {
+    let house = House::alone();
+    chat(&house, 12);
+    let volume = house.path("usb");
+    let url = format!("file://{}", volume.display());
+    let remote = [("BACKUP_REMOTE_URL", url.as_str())];
+    // Not mounted: the local backup succeeds all the same.
+    sidecar(&house, &["backup"], &remote).expect_code(0);
+    assert!(list(&house)["archives"][0]["offsite"].is_null());
+    fs::create_dir(&volume).unwrap();
+    house.settle();
+    sidecar(&house, &["backup"], &remote).expect_code(0);
+    assert_eq!(
+        fs::read_dir(&volume).unwrap().count(),
+        2,
+        "the one that missed its copy as well"
+    );
+    for name in archives(&house) {
+        fs::remove_file(house.backups().join(name)).unwrap();
+    }
+    chat(&house, 1);
+    sidecar(&house, &["restore"], &remote).expect_code(0);
+    assert_eq!(rows(&house.database()), 12);
+    assert_eq!(archives(&house).len(), 1, "fetched, proved and named");
+}
+
+#[test]
+fn object_storage_gets_proved_copies_and_an_outage_is_made_up_for() {
+    let house = House::alone();
+    let storage = Storage::start();
+    chat(&house, 12);
+    let remote = [
+        ("BACKUP_REMOTE_URL", "s3://bucket/home"),
+        ("BACKUP_REMOTE_ENDPOINT", storage.url.as_str()),
+        ("BACKUP_REMOTE_ACCESS_KEY", "canary-access"),
+        ("BACKUP_REMOTE_SECRET_KEY", "canary-secret"),
+    ];
+    storage.with(|state| state.refuse = Some(503));
+    sidecar(&house, &["backup"], &remote).expect_code(0);
+    storage.with(|state| state.refuse = None);
+    // What cannot be read back whole is not called copied.
+    storage.with(|state| state.truncate = true);
+    sidecar(&house, &["backup"], &remote).expect_code(0);
+    assert!(
+        list(&house)["archives"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|archive| archive["offsite"].is_null())
+    );
+    storage.with(|state| state.truncate = false);
+    sidecar(&house, &["backup"], &remote).expect_code(0);
+    let copied = storage.with(|state| state.objects.len());
+    assert_eq!(copied, 3);
+    assert!(
+        list(&house)["archives"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|archive| archive["offsite"].is_string())
+    );
+    // The house burned down: another one, with the same storage.
+    let other = House::alone();
+    sidecar(&other, &["restore"], &remote).expect_code(0);
+    assert_eq!(rows(&other.database()), 12);
+}
