@@ -84,6 +84,7 @@ struct Session {
 
 enum Out {
     Say(Value),
+    Raw(String),
     Close(u16),
 }
 
@@ -105,6 +106,15 @@ impl GatewayState {
             }
             if !matches!(code, 4000..=4003 | 4005..=4008 | 1006 | 1012..=1014) {
                 session.alive = false;
+            }
+        }
+    }
+
+    /// Sends a text as it is to every connection: not JSON, enormous, half a frame.
+    pub fn send_raw(&mut self, text: &str) {
+        for session in self.sessions.values_mut() {
+            if let Some(line) = &session.line {
+                line.try_send(Out::Raw(text.to_owned())).ok();
             }
         }
     }
@@ -278,6 +288,7 @@ pub(crate) async fn serve(mut socket: WebSocket, world: Arc<Shared>) {
             }
             said = out.recv() => match said {
                 Some(Out::Say(value)) => if socket.send(Frame::Text(value.to_string().into())).await.is_err() { break },
+                Some(Out::Raw(text)) => if socket.send(Frame::Text(text.into())).await.is_err() { break },
                 // Not a code that can be sent: the line just breaks.
                 Some(Out::Close(1006)) | None => break,
                 Some(Out::Close(code)) => {

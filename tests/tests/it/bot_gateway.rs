@@ -70,6 +70,34 @@ fn reconnect_and_invalid_session_are_obeyed() {
 }
 
 #[test]
+fn hostile_frames_do_no_harm() {
+    let world = World::start();
+    let house = House::new(&world);
+    let bot = house.bot(&world);
+    let huge = format!(
+        "{{\"op\":0,\"s\":null,\"t\":\"MESSAGE_CREATE\",\"d\":{{\"id\":\"1\",\"content\":\"{}\"}}}}",
+        "x".repeat(4 << 20)
+    );
+    let frames = [
+        "",
+        "not json",
+        "{\"op\":0}",
+        "{\"op\":0,\"s\":-1,\"t\":\"MESSAGE_CREATE\",\"d\":7}",
+        "{\"op\":99,\"d\":{}}",
+        &huge,
+    ];
+    for (number, frame) in frames.iter().enumerate() {
+        world.wait("a session", |state| {
+            (state.gateway.connected() > 0).then_some(())
+        });
+        world.with(|state| state.gateway.send_raw(frame));
+        answers(&world, &house, &format!("害-{number}"));
+    }
+    bot.stop().expect_code(0);
+    world.finish();
+}
+
+#[test]
 fn a_connection_without_hello_is_given_up_and_tried_again() {
     let world = World::start();
     let house = House::new(&world);

@@ -10,6 +10,7 @@ mod backup_restore;
 mod bot_gateway;
 mod bot_life;
 mod bot_models;
+mod bot_owner;
 mod bot_predecessor;
 mod bot_quiet;
 mod bot_rest;
