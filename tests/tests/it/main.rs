@@ -18,6 +18,7 @@ mod bot_scope;
 mod bot_talk;
 mod chaos;
 mod house;
+mod logs_disk;
 mod logs_forward;
 mod logs_life;
 mod nas_compose;
