@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::alerts;
+use crate::commands::Channels;
 use crate::config::{Config, SERVICE};
 use crate::discord::Rest;
 use crate::discord::gateway::{Gateway, Link, Refusal, Trust};
@@ -240,6 +241,9 @@ async fn rooms(
     let purse = Purse::open(budget, prices, config.llm.clone(), config.zone(), books)
         .await
         .context("reading what was spent this month")?;
+    let channels = Channels::open(settings.clone(), store.clone())
+        .await
+        .context("reading what was set by command")?;
     let limits = Limits::new(
         config.limits.capacity,
         config.limits.refill,
@@ -254,6 +258,7 @@ async fn rooms(
         owner,
         client,
         manner: manner(config),
+        channels,
         settings,
         me: AtomicU64::new(0),
     }))
@@ -263,9 +268,12 @@ fn manner(config: &Config) -> Manner {
     Manner {
         language: config.language,
         zone: config.zone(),
+        threads: config.talk.threads,
         streaming: config.talk.streaming,
         archive_minutes: config.talk.archive_minutes,
         context_tokens: config.llm.context_tokens,
+        retention_days: config.talk.retention_days,
+        owner_ids: config.owner_ids.clone(),
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval};
 
 use crate::catch_up;
+use crate::commands;
 use crate::conversation::Conversations;
 use crate::discord::wire::{Channel, Message};
 use crate::discord::{Event, Inbound, Place, PlaceKind, Places};
@@ -203,7 +204,9 @@ impl Intake {
                 self.own_threads.remove(&channel);
             }
             Event::Interaction(interaction) => {
-                tracing::debug!(kind = interaction.kind, "no command answers this");
+                let rooms = Arc::clone(&self.rooms);
+                self.conversations
+                    .aside(commands::serve(rooms, *interaction));
             }
         }
     }
@@ -215,6 +218,9 @@ impl Intake {
             guilds = guilds.len(),
             "connected to Discord"
         );
+        let rooms = Arc::clone(&self.rooms);
+        self.conversations
+            .aside(commands::register(rooms, application));
         self.cursor.begin(&self.rooms).await;
         if guilds.is_empty() {
             self.rooms.owner.tell("no-server", no_server(application));
@@ -274,7 +280,7 @@ impl Intake {
 
     fn around(&self, inbound: &Inbound, place: Option<Place>) -> Surroundings {
         let home = self.places.home(inbound.channel);
-        let channel = self.rooms.settings.borrow().channel(home);
+        let channel = self.rooms.channels.of(home);
         Surroundings {
             me: self.rooms.me(),
             place,

@@ -10,6 +10,7 @@ pub mod alerts;
 pub mod budget;
 pub mod catch_up;
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod conversation;
 pub mod discord;

@@ -8,6 +8,7 @@ mod forget;
 mod history;
 mod import;
 mod ledger;
+mod people;
 mod schema;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::catch_up::{self, Standing};
+use crate::commands::{self, Channels};
 use crate::discord::{Inbound, Rest, rest};
 use crate::limits::{Busy, Limits, Urgency};
 use crate::llm::{self, Models, Prompt};
@@ -51,6 +52,8 @@ pub struct Rooms {
     pub client: reqwest::Client,
     /// How we speak, as the environment has it.
     pub manner: Manner,
+    /// What holds in each channel.
+    pub channels: Channels,
     /// What the YAML says, as it is now.
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Our own id, once Discord has told it.
@@ -64,12 +67,18 @@ pub struct Manner {
     pub language: Language,
     /// The owner's time zone.
     pub zone: TimeZone,
+    /// Whether a mention gets a thread.
+    pub threads: bool,
     /// Whether answers grow before people's eyes.
     pub streaming: bool,
     /// When threads fall asleep.
     pub archive_minutes: u64,
     /// What a prompt may hold.
     pub context_tokens: u32,
+    /// How long words are kept; forever by default.
+    pub retention_days: Option<u32>,
+    /// Whom the bot belongs to; empty = Discord is asked.
+    pub owner_ids: Vec<u64>,
 }
 
 /// One turn that was begun.
@@ -259,6 +268,9 @@ async fn history(rooms: &Rooms, turn: &Turn, scope: Scope) -> Result<Vec<prompt:
     let remembered = rooms
         .store
         .history(scope, turn.inbound.id, bytes)
+        .await
+        .map_err(Trouble::Store)?;
+    let remembered = commands::since_reset(&rooms.store, scope, remembered)
         .await
         .map_err(Trouble::Store)?;
     Ok(pair_up(remembered))

@@ -9,6 +9,7 @@ mod calls;
 mod pace;
 #[cfg(test)]
 mod tests;
+mod whispers;
 
 use std::time::Duration;
 

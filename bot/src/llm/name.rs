@@ -19,6 +19,17 @@ pub enum Provider {
 }
 
 impl Provider {
+    /// Who runs it, as members know them.
+    #[must_use]
+    pub fn company(self) -> &'static str {
+        match self {
+            Self::Anthropic => "Anthropic",
+            Self::OpenAi => "OpenAI",
+            Self::Gemini => "Google",
+            Self::Ollama | Self::Echo => "this machine",
+        }
+    }
+
     /// As written in a model name.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -17,7 +17,7 @@ pub(super) struct Ways {
 impl Ways {
     pub(super) fn of(rooms: &Rooms, home: u64) -> Self {
         let settings = Arc::clone(&rooms.settings.borrow());
-        let channel = settings.channel(home);
+        let channel = rooms.channels.of(home);
         let streaming = channel.streaming.unwrap_or(rooms.manner.streaming);
         Self {
             settings,

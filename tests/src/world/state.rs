@@ -46,6 +46,8 @@ pub struct State {
     pub reactions: Vec<(Id, String)>,
     /// What the bot may do in the guild.
     pub permissions: u64,
+    /// What members may do there besides the usual, as interactions say it.
+    pub powers: BTreeMap<Id, u64>,
     /// Whether the bot is in the guild at all.
     pub in_guild: bool,
     /// How long `enforce_nonce` remembers.
@@ -87,6 +89,7 @@ impl State {
             commands: Vec::new(),
             reactions: Vec::new(),
             permissions: permission::ALL,
+            powers: BTreeMap::new(),
             in_guild: true,
             nonce_memory: Duration::from_mins(5),
             ahead: Duration::ZERO,

@@ -194,6 +194,25 @@ impl World {
         )
     }
 
+    /// Somebody presses a button under an answer that only they see.
+    pub fn press_quietly(&self, who: Id, interaction: Id, custom_id: &str) -> Id {
+        let (channel, shown) = self.with(|state| {
+            let found = &state.interactions[&interaction];
+            let answer = found.answers.last().expect("an answer");
+            let has_it = answer.body["components"].to_string().contains(custom_id);
+            assert!(has_it, "no button {custom_id} under {}", answer.content);
+            let message = state.blank(answer.id, found.channel, BOT, &answer.content);
+            (found.channel, state.message_json(&message, false, true))
+        });
+        self.interact(
+            who,
+            channel,
+            3,
+            &json!({"custom_id": custom_id, "component_type": 2}),
+            &shown,
+        )
+    }
+
     /// Somebody sends a form; `fields` are custom ids and values.
     pub fn submit(&self, who: Id, channel: Id, custom_id: &str, fields: &[(&str, &str)]) -> Id {
         let rows: Vec<Value> = fields.iter().map(|(id, value)| json!({"type": 1, "components": [{"type": 4, "custom_id": id, "value": value}]})).collect();
@@ -225,7 +244,7 @@ impl World {
             } else {
                 event["guild_id"] = json!(GUILD.to_string());
                 event["guild_locale"] = json!("ja");
-                event["member"] = discord::member(&person, Some(permission::ALL));
+                event["member"] = discord::member(&person, Some(permission::ALL | state.powers.get(&who).copied().unwrap_or(0)));
             }
             if !message.is_null() {
                 event["message"] = message.clone();

@@ -310,17 +310,4 @@ impl Rest {
             .await
             .map(drop)
     }
-
-    /// Writes the answer that was announced with a delay.
-    ///
-    /// # Errors
-    /// As Discord says.
-    pub async fn answer_late(&self, to: &Interaction, text: &str) -> Result<(), Error> {
-        let body = json!({"content": text, "allowed_mentions": nobody()});
-        let route = Route::WebhookOriginalInteractionResponse {
-            application_id: ApplicationId::new(to.application_id.0.max(1)),
-            token: &to.token,
-        };
-        self.ask(Ask::new(Patch, route).body(&body)).await.map(drop)
-    }
 }

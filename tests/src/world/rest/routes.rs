@@ -125,7 +125,7 @@ fn channels(state: &mut State, method: &str, parts: &[&str], ask: &Ask<'_>) -> O
                 "public" | "private",
             ],
         ) => threads::archived(state, id(channel)?),
-        ("PUT", ["channels", channel, "thread-members", "@me"]) => {
+        ("PUT", ["channels", channel, "thread-members", _]) => {
             seen(state, id(channel)?).map(|_| Value::Null)
         }
         _ => unknown(state, method, parts),

@@ -1,0 +1,20 @@
+//! Slash commands, message menus and buttons: what they are called, who may use them, what they answer.
+//!
+//! Every one is acknowledged at once and answered to the asker alone; only then anything slow begins.
+
+mod answer;
+mod channel;
+mod chat;
+mod definitions;
+mod people;
+mod request;
+mod speak;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+pub use answer::{register, serve};
+pub use channel::{Changes, Channels};
+pub use chat::since_reset;
+pub use definitions::definitions;
+pub use request::{Button, Request};

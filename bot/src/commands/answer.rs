@@ -1,0 +1,243 @@
+//! One interaction: acknowledged at once, worked on, answered to the asker alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon_kit::text::Language;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::request::{Button, MANAGE_CHANNELS, Request, may};
+use super::{channel, chat, people, speak, usage};
+use crate::discord::interaction::quiet_delay;
+use crate::discord::{Interaction, rest};
+use crate::notes::Note;
+use crate::reply;
+use crate::store::{self, Scope};
+use crate::turn::Rooms;
+
+/// Discord lets us answer for fifteen minutes.
+const LONGEST_WORK: Duration = Duration::from_mins(10);
+/// Commands that are worked on at once; the rest have been acknowledged and wait.
+static AT_ONCE: Semaphore = Semaphore::const_new(64);
+/// An answer in more messages than this is a file, and belongs to `bot export`.
+pub(super) const MOST_PAGES: usize = 8;
+
+/// What is answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Reply {
+    pub(super) text: String,
+    /// Buttons and what is written on them.
+    pub(super) buttons: Vec<(Button, &'static str)>,
+}
+
+impl Reply {
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            buttons: Vec::new(),
+        }
+    }
+
+    pub(super) fn button(mut self, button: Button, label: &'static str) -> Self {
+        self.buttons.push((button, label));
+        self
+    }
+
+    fn components(&self) -> Value {
+        if self.buttons.is_empty() {
+            return json!([]);
+        }
+        let buttons: Vec<Value> = self
+            .buttons
+            .iter()
+            // 2 = grey: nothing here shouts.
+            .map(|(button, label)| json!({ "type": 2, "style": 2, "label": label, "custom_id": button.id() }))
+            .collect();
+        json!([{ "type": 1, "components": buttons }])
+    }
+}
+
+/// Why a command has no answer of its own.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    /// The database.
+    #[error("{0}")]
+    Store(#[from] store::Error),
+    /// Discord.
+    #[error("{0}")]
+    Discord(#[from] rest::Error),
+}
+
+/// Makes Discord offer our commands: at every start, exactly these.
+pub async fn register(rooms: Arc<Rooms>, application: u64) {
+    let commands = super::definitions(rooms.manner.language);
+    match rooms.rest.register_commands(application, &commands).await {
+        Ok(()) => tracing::info!(
+            event = "commands.registered",
+            "the commands are registered with Discord"
+        ),
+        Err(error) => {
+            tracing::warn!(event = "commands.not_registered", error = %error, "the commands could not be registered; the next start tries again");
+        }
+    }
+}
+
+/// Answers an interaction, whatever happens.
+pub async fn serve(rooms: Arc<Rooms>, interaction: Interaction) {
+    let request = Request::of(&interaction);
+    match rooms.rest.answer(&interaction, &quiet_delay()).await {
+        // It may have been taken all the same: then the answer below still arrives.
+        Ok(()) | Err(rest::Error::Unreadable | rest::Error::TimedOut) => {}
+        Err(error) => {
+            tracing::info!(event = "command.too_late", error = %error, "a command could not be acknowledged");
+            return;
+        }
+    }
+    let language = rooms.manner.language;
+    // Never closed: nobody ever holds more than one.
+    let Ok(_permit) = AT_ONCE.acquire().await else {
+        return;
+    };
+    let reply = match timeout(LONGEST_WORK, work(&rooms, &interaction, request)).await {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(trouble)) => {
+            tracing::warn!(event = "command.failed", error = %trouble, "a command could not be carried out");
+            Reply::new(Note::Failed.text(language))
+        }
+        Err(_) => Reply::new(Note::Failed.text(language)),
+    };
+    if let Err(error) = say(&rooms, &interaction, &reply).await {
+        tracing::info!(event = "command.unanswered", error = %error, "a command's answer could not be delivered");
+    }
+}
+
+async fn work(
+    rooms: &Rooms,
+    interaction: &Interaction,
+    request: Request,
+) -> Result<Reply, Trouble> {
+    let language = rooms.manner.language;
+    match request {
+        Request::Ask(text) => speak::ask(rooms, interaction, &text).await,
+        Request::Explain(text) => speak::explain(rooms, interaction, &text).await,
+        Request::Draft(text) => speak::draft(rooms, interaction, &text).await,
+        Request::Press(Button::More(text)) => speak::more(rooms, interaction, &text).await,
+        Request::ChatStart => chat::start(rooms, interaction).await,
+        Request::ChatReset => chat::reset(rooms, interaction).await,
+        Request::ChatStatus => chat::status(rooms, interaction).await,
+        Request::Press(Button::Undo) => chat::undo(rooms, interaction).await,
+        Request::Forget(everywhere) => Ok(people::forget_question(everywhere, language)),
+        Request::Press(Button::Forget(everywhere)) => {
+            people::forget(rooms, interaction, everywhere).await
+        }
+        Request::MyData => people::mydata(rooms, interaction).await,
+        Request::Settings(asked) => Ok(settings(rooms, interaction, &asked).await?),
+        Request::Usage => usage::usage(rooms, interaction).await,
+        Request::Why => Ok(Reply::new(chat::why(language))),
+        Request::Help => Ok(Reply::new(people::help(rooms))),
+        Request::Press(Button::Thanks) => Ok(Reply::new(match language {
+            Language::Ja => "こちらこそ、ありがとうございます。またいつでも。",
+            Language::En => "Thank you, too. Whenever you like.",
+        })),
+        Request::Press(Button::Keep) => Ok(Reply::new(match language {
+            Language::Ja => "そのままにしておきました。",
+            Language::En => "Everything stays as it is.",
+        })),
+        Request::Unknown => Ok(Reply::new(match language {
+            Language::Ja => "このボタンやコマンドは、いまは使えません。/help を見てみてください。",
+            Language::En => "This button or command is not in use any more. Please see /help.",
+        })),
+    }
+}
+
+/// `/settings`: what holds here, or a change of it by someone who may.
+async fn settings(
+    rooms: &Rooms,
+    interaction: &Interaction,
+    asked: &[(String, String)],
+) -> Result<Reply, store::Error> {
+    let language = rooms.manner.language;
+    // Discord hides the command from others; we do not rely on it.
+    if !may(interaction, MANAGE_CHANNELS) || interaction.guild_id.is_none() {
+        return Ok(Reply::new(match language {
+            Language::Ja => {
+                "この設定を見たり変えたりできるのは、「チャンネルの管理」の権限がある人です。"
+            }
+            Language::En => {
+                "Only those with the Manage Channels permission can see or change this."
+            }
+        }));
+    }
+    let place = home(interaction);
+    let personas: Vec<String> = rooms
+        .settings
+        .borrow()
+        .persona_names()
+        .map(str::to_owned)
+        .collect();
+    let changed = match channel::apply(rooms.channels.changed(place), asked, &personas) {
+        Ok(changed) => changed,
+        Err(name) => {
+            return Ok(Reply::new(chat::unknown_setting(
+                &name, &personas, language,
+            )));
+        }
+    };
+    if !asked.is_empty() {
+        rooms.channels.change(place, changed).await?;
+        tracing::info!(
+            event = "settings.changed",
+            channel = place,
+            "a channel's settings were changed by command"
+        );
+    }
+    Ok(Reply::new(chat::describe(
+        &rooms.channels.of(place),
+        &rooms.manner,
+        language,
+    )))
+}
+
+/// The channel whose settings hold: of a thread, the one it hangs on.
+pub(super) fn home(interaction: &Interaction) -> u64 {
+    let parent = interaction
+        .channel
+        .as_ref()
+        .filter(|channel| (10..=12).contains(&channel.kind));
+    parent
+        .and_then(|thread| thread.parent_id)
+        .map_or_else(|| interaction.place(), |id| id.0)
+}
+
+/// Whose memory is meant where a command is used.
+pub(super) fn scope(interaction: &Interaction) -> Scope {
+    let place = interaction.place();
+    if interaction.guild_id.is_none() {
+        return Scope::Direct(place);
+    }
+    match interaction.channel.as_ref().map(|channel| channel.kind) {
+        Some(10..=12) => Scope::Thread(place),
+        _ => Scope::Pair {
+            channel: place,
+            user: interaction.user(),
+        },
+    }
+}
+
+async fn say(rooms: &Rooms, interaction: &Interaction, reply: &Reply) -> Result<(), rest::Error> {
+    let mut pages = reply::pages(&reply::ping_proof(&reply.text));
+    pages.truncate(MOST_PAGES);
+    let last = pages.len().saturating_sub(1);
+    let components = reply.components();
+    for (at, page) in pages.iter().enumerate() {
+        let below = (at == last).then_some(&components);
+        if at == 0 {
+            rooms.rest.answer_late(interaction, page, below).await?;
+        } else {
+            rooms.rest.follow_up(interaction, page, below).await?;
+        }
+    }
+    Ok(())
+}

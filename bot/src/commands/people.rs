@@ -1,0 +1,187 @@
+//! A member's own words: shown to them, forgotten for them, and what is kept said plainly.
+
+use daemon_kit::text::Language;
+use jiff::SignedDuration;
+
+use super::answer::{Reply, Trouble, scope};
+use super::request::Button;
+use crate::discord::Interaction;
+use crate::store::Exported;
+use crate::turn::Rooms;
+
+/// How long backups are kept when the owner does not say otherwise.
+const BACKUP_DAYS: i64 = 7;
+/// What the answer to `/mydata` may hold in all; the whole is in the owner's `bot export`.
+const MOST_CHARACTERS: usize = 12_000;
+
+/// Asks once more before anything is forgotten.
+pub(super) fn forget_question(everywhere: bool, language: Language) -> Reply {
+    let text = match (language, everywhere) {
+        (Language::Ja, false) => {
+            "ここでのあなたの言葉と、それへのわたしの返事を忘れます。元には戻せません。"
+        }
+        (Language::Ja, true) => {
+            "すべての場所でのあなたの言葉と、それへのわたしの返事を忘れます。元には戻せません。"
+        }
+        (Language::En, false) => {
+            "I will forget your words here, and my answers to them. This cannot be undone."
+        }
+        (Language::En, true) => {
+            "I will forget your words everywhere, and my answers to them. This cannot be undone."
+        }
+    };
+    let (yes, no) = match language {
+        Language::Ja => ("忘れてください", "やめておく"),
+        Language::En => ("Please forget", "Leave it"),
+    };
+    Reply::new(text)
+        .button(Button::Forget(everywhere), yes)
+        .button(Button::Keep, no)
+}
+
+/// Forgets, for good: a restored backup is forgotten again.
+pub(super) async fn forget(
+    rooms: &Rooms,
+    interaction: &Interaction,
+    everywhere: bool,
+) -> Result<Reply, Trouble> {
+    let now = daemon_kit::time::now();
+    let place = (!everywhere).then(|| scope(interaction).to_string());
+    let gone = rooms.store.forget(interaction.user(), place, now).await?;
+    tracing::info!(
+        event = "forget.done",
+        messages = gone.messages,
+        turns = gone.turns,
+        everywhere,
+        "a member's words were forgotten"
+    );
+    let until = now + SignedDuration::from_hours(24 * BACKUP_DAYS);
+    let until = until.to_zoned_datetime(rooms.manner.zone.clone());
+    let messages = gone.messages;
+    Ok(Reply::new(match rooms.manner.language {
+        Language::Ja => format!(
+            "忘れました (メッセージ {messages} 件)。\n\
+             古いバックアップには、ふつう {} ごろまで残ることがあります (持ち主が長く残す設定にしていれば、それまで)。\
+             そのバックアップから戻すことがあっても、わたしはもう一度忘れます。\n\
+             Discord に表示されているメッセージそのものは、あなたが消すまで残ります。",
+            until.strftime("%Y年%m月%d日")
+        ),
+        Language::En => format!(
+            "Forgotten ({messages} messages).\n\
+             Old backups may hold them until about {} (longer, if the owner keeps backups longer). If one of them is ever \
+             restored, I forget again.\n\
+             The messages that Discord shows stay until you delete them.",
+            until.strftime("%Y-%m-%d")
+        ),
+    }))
+}
+
+/// Everything kept of the asker, as far as it fits here.
+pub(super) async fn mydata(rooms: &Rooms, interaction: &Interaction) -> Result<Reply, Trouble> {
+    let kept = rooms.store.export(interaction.user()).await?;
+    Ok(Reply::new(describe(&kept, rooms.manner.language)))
+}
+
+pub(super) fn describe(kept: &[Exported], language: Language) -> String {
+    if kept.is_empty() {
+        return match language {
+            Language::Ja => "あなたの言葉は、何も覚えていません。".to_owned(),
+            Language::En => "I remember none of your words.".to_owned(),
+        };
+    }
+    let count = kept.len();
+    let mut text = match language {
+        Language::Ja => format!(
+            "覚えているのは {count} 件です (あなたの言葉と、それへのわたしの返事)。新しいものから書きます。\n"
+        ),
+        Language::En => format!(
+            "I remember {count} messages (your words, and my answers to them). Newest first.\n"
+        ),
+    };
+    let mut shown = 0;
+    for said in kept.iter().rev() {
+        let who = match (said.role, language) {
+            ("member", Language::Ja) => "あなた",
+            ("member", Language::En) => "you",
+            (_, Language::Ja) => "わたし",
+            (_, Language::En) => "me",
+        };
+        let line = format!("`{}` {} **{who}**: {}\n", said.at, said.scope, said.text);
+        if text.chars().count() + line.chars().count() > MOST_CHARACTERS {
+            break;
+        }
+        text.push_str(&line);
+        shown += 1;
+    }
+    if shown < count {
+        let rest = count - shown;
+        let more = match language {
+            Language::Ja => format!(
+                "ほかに {rest} 件あります。全部がほしいときは、持ち主に「bot export」を頼んでください。"
+            ),
+            Language::En => {
+                format!("There are {rest} more. For all of them, ask the owner for \"bot export\".")
+            }
+        };
+        text.push_str(&more);
+    }
+    text
+}
+
+/// What can be done here, what is kept, who can read it, how it is forgotten.
+pub(super) fn help(rooms: &Rooms) -> String {
+    let company = company(rooms);
+    match rooms.manner.language {
+        Language::Ja => format!(
+            "**できること**\n\
+             わたしをメンションすると、スレッドで返事をします。そのスレッドの中では、メンションはいりません。ダイレクトメッセージでも話せます。\n\
+             `/ask` はあなただけに見える返事です。`/chat start` はふたりだけの場所をひらきます。\
+             メッセージを長押し (右クリック) して「アプリ」を選ぶと、「やさしく説明」「返事を一緒に考える」が使えます。\n\n\
+             **覚えること**\n\
+             わたしとの会話の言葉を、このボットの持ち主の機械の中に覚えます。スレッドの言葉はそのスレッドで、ほかの場所の言葉はその場所でだけ使います。\
+             `/ask` とメニューの言葉は覚えません。期限は{}\n\n\
+             **読める人**\n\
+             その場所にいるメンバー、機械の持ち主、返事を作るモデルの会社 ({company})。記録 (ログ) に言葉は残しません。\n\n\
+             **忘れてほしいとき**\n\
+             `/forget` で忘れます。`/mydata` で、覚えていることを見られます。`/chat reset` は、ここでの会話をはじめからにします。",
+            match rooms.manner.retention_days {
+                Some(days) => format!(" {days} 日です。"),
+                None => "ありません。".to_owned(),
+            }
+        ),
+        Language::En => format!(
+            "**What I can do**\n\
+             Mention me and I answer in a thread; in there no mention is needed. Direct messages work too.\n\
+             `/ask` answers to you alone. `/chat start` opens a place for the two of us. Press and hold (right-click) a message and \
+             choose Apps for \"Explain gently\" and \"Draft a reply together\".\n\n\
+             **What I keep**\n\
+             The words of our conversations, on the machine of this bot's owner. Words of a thread are used in that thread only, \
+             others only where they were said. Words of `/ask` and of the menus are not kept. They are kept {}\n\n\
+             **Who can read it**\n\
+             Members in that place, the owner of the machine, and the company of the model that answers ({company}). No words are in any log.\n\n\
+             **To have it forgotten**\n\
+             `/forget` forgets. `/mydata` shows what I remember. `/chat reset` begins anew here.",
+            match rooms.manner.retention_days {
+                Some(days) => format!("for {days} days."),
+                None => "without a limit.".to_owned(),
+            }
+        ),
+    }
+}
+
+/// Who gets to read what is sent to the models.
+fn company(rooms: &Rooms) -> String {
+    let config = rooms.models.config();
+    let mut companies: Vec<&str> = std::iter::once(&config.model)
+        .chain(&config.fallbacks)
+        .map(
+            |model| match (config.is_free(model), rooms.manner.language) {
+                (true, Language::Ja) => "この機械か家の中",
+                (true, Language::En) => "this machine or house",
+                (false, _) => model.provider.company(),
+            },
+        )
+        .collect();
+    companies.dedup();
+    companies.join(", ")
+}
