@@ -35,6 +35,7 @@ pub struct Conversations {
     permits: Arc<Semaphore>,
     tasks: JoinSet<()>,
     draining: watch::Sender<bool>,
+    idle: Duration,
 }
 
 impl std::fmt::Debug for Conversations {
@@ -47,16 +48,23 @@ impl std::fmt::Debug for Conversations {
 
 impl Default for Conversations {
     fn default() -> Self {
+        Self::new(IDLE)
+    }
+}
+
+impl Conversations {
+    /// A quiet mailbox is put away after `idle`, and never later than a minute: what was said is in the store.
+    #[must_use]
+    pub fn new(idle: Duration) -> Self {
         Self {
+            idle: idle.min(IDLE),
             mailboxes: HashMap::new(),
             permits: Arc::new(Semaphore::new(TURNS_AT_ONCE)),
             tasks: JoinSet::new(),
             draining: watch::Sender::new(false),
         }
     }
-}
 
-impl Conversations {
     /// Puts a turn into its conversation's mailbox; gives it back when that is full.
     pub fn post(&mut self, scope: Scope, work: Work) -> Result<(), Work> {
         let mailbox = self.mailboxes.entry(scope).or_insert_with(|| {
@@ -90,9 +98,9 @@ impl Conversations {
 
     /// Puts idle mailboxes away. Only the owner posts, so an empty one stays empty meanwhile.
     pub fn tidy(&mut self) {
-        let now = Instant::now();
+        let (now, idle) = (Instant::now(), self.idle);
         self.mailboxes.retain(|_, mailbox| {
-            mailbox.pending.load(Ordering::Relaxed) > 0 || now.duration_since(mailbox.used) < IDLE
+            mailbox.pending.load(Ordering::Relaxed) > 0 || now.duration_since(mailbox.used) < idle
         });
         while let Some(ended) = self.tasks.try_join_next() {
             report(ended);

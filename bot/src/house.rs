@@ -281,6 +281,7 @@ fn rules(config: &Config) -> Rules {
     Rules {
         threads: config.talk.threads,
         catch_up_minutes: config.talk.catch_up_minutes,
+        idle: config.talk.session_timeout,
         eavesdrops: config
             .eavesdrop
             .channels

@@ -42,6 +42,8 @@ pub struct Rules {
     pub threads: bool,
     /// What was said longer ago is not answered.
     pub catch_up_minutes: u64,
+    /// How long a quiet conversation may stay in memory at most.
+    pub idle: Duration,
     /// Where we may listen.
     pub eavesdrops: HashSet<u64>,
 }
@@ -102,12 +104,13 @@ impl Intake {
         let own_threads = rooms.store.own_threads().await?.into_iter().collect();
         let cursor = Cursor::open(&rooms.store).await?;
         let started_at = rooms.rest.now();
+        let idle = rules.idle;
         Ok(Self {
             rooms,
             rules,
             places: Places::default(),
             own_threads,
-            conversations: Conversations::default(),
+            conversations: Conversations::new(idle),
             running: HashMap::new(),
             outcomes: mpsc::channel(WAITING_OUTCOMES),
             caught: mpsc::channel(WAITING_CAUGHT),

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use daemon_kit::text::{Language, Text};
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::catch_up::{self, Standing};
 use crate::commands::{self, Channels};
@@ -33,6 +33,9 @@ pub(crate) use outcome::disk_trouble;
 use outcome::{Ended, Trouble};
 use speaker::Speaker;
 use ways::Ways;
+
+/// Without a first word for this long, the member hears that they are heard.
+const HOLD_AFTER: Duration = Duration::from_secs(15);
 
 /// Everything a turn needs, shared by all.
 pub struct Rooms {
@@ -144,6 +147,13 @@ async fn straight_line(rooms: &Rooms, turn: &Turn, place: &mut Place) -> Result<
     }
     *place = find_place(rooms, turn, &standing).await?;
     let mut speaker = Speaker::new(rooms, turn, *place, standing);
+    let ended = speak(rooms, turn, &mut speaker).await;
+    *place = speaker.place;
+    ended
+}
+
+/// With a place and a voice: an answer, or the kind note that stands for one.
+async fn speak(rooms: &Rooms, turn: &Turn, speaker: &mut Speaker<'_>) -> Result<Ended, Trouble> {
     if turn.is_expired {
         return speaker.note(Note::Failed, State::Expired).await;
     }
@@ -156,17 +166,17 @@ async fn straight_line(rooms: &Rooms, turn: &Turn, place: &mut Place) -> Result<
             .to_owned();
         return speaker.whole(&card).await;
     }
-    if let Err(busy) = admitted(rooms, turn).await {
+    if let Err(busy) = wait_admitted(rooms, turn, speaker).await? {
         tracing::info!(event = "turn.busy", turn = turn.inbound.id, why = %busy, "asked to come back later");
         return speaker.note(Note::Busy, State::Failed).await;
     }
     let _typing = speaker.typing();
-    let history = history(rooms, turn, place.scope).await?;
+    let history = history(rooms, turn, speaker.place.scope).await?;
     let (prompt, leave) = build_prompt(rooms, turn, &ways, &history).await;
     let Ok(reserved) = rooms.purse.reserve(&prompt) else {
         return speaker.note(Note::Resting, State::Failed).await;
     };
-    listen::listen(rooms, turn, &mut speaker, reserved, (ways, leave)).await
+    listen::listen(rooms, turn, speaker, reserved, (ways, leave)).await
 }
 
 /// After a restart or an outage, Discord knows whether an answer stands already.
@@ -190,6 +200,14 @@ fn here(turn: &Turn) -> Place {
     }
 }
 
+/// In the channel of the question, though a thread was meant.
+fn beside(turn: &Turn) -> Place {
+    Place {
+        scope: pair(&turn.inbound),
+        ..here(turn)
+    }
+}
+
 fn pair(inbound: &Inbound) -> Scope {
     Scope::Pair {
         channel: inbound.channel,
@@ -205,10 +223,7 @@ async fn find_place(rooms: &Rooms, turn: &Turn, standing: &Standing) -> Result<P
         reply_to: None,
         scope: turn.scope,
     };
-    let pair = Place {
-        scope: pair(inbound),
-        ..here(turn)
-    };
+    let pair = beside(turn);
     if turn.way != Way::Mention {
         return Ok(here(turn));
     }
@@ -247,6 +262,25 @@ fn no_threads() -> Text {
         "スレッドを作る権限 (公開スレッドの作成・スレッドでメッセージを送信) がないチャンネルで呼ばれたので、そのチャンネルの中で返事をしました。",
         "I was called in a channel where I may not open threads (Create Public Threads, Send Messages in Threads), so I answered in the channel itself.",
     )
+}
+
+/// Whoever waits for a place hears that they are heard.
+async fn wait_admitted(
+    rooms: &Rooms,
+    turn: &Turn,
+    speaker: &mut Speaker<'_>,
+) -> Result<Result<(), Busy>, Trouble> {
+    let waiting = admitted(rooms, turn);
+    tokio::pin!(waiting);
+    tokio::select! {
+        biased;
+        admitted = &mut waiting => return Ok(admitted),
+        () = sleep_until(turn.begun + HOLD_AFTER) => {}
+    }
+    if !speaker.has_spoken() {
+        speaker.hold().await?;
+    }
+    Ok(waiting.await)
 }
 
 async fn admitted(rooms: &Rooms, turn: &Turn) -> Result<(), Busy> {

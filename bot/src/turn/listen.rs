@@ -10,15 +10,13 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::outcome::{Ended, Trouble};
 use super::speaker::Speaker;
 use super::ways::Ways;
-use super::{Rooms, Turn, model_trouble};
+use super::{HOLD_AFTER, Rooms, Turn, model_trouble};
 use crate::llm::{self, Completion, Delta, Prompt, Stop};
 use crate::manners::{self, Judge, Leave};
 use crate::notes::Note;
 use crate::purse::Reserved;
 use crate::store::{Purpose, State};
 
-/// Without a first word for this long, the member hears that they are heard.
-const HOLD_AFTER: Duration = Duration::from_secs(15);
 /// An answer that comes this fast after its first word is posted whole.
 const GROW_AFTER: Duration = Duration::from_millis(1000);
 /// A model that says nothing for this long pauses: what it has said whole is shown.
@@ -76,7 +74,7 @@ async fn failed(
     if let Some((cause, text)) = model_trouble(error) {
         rooms.owner.tell(cause, text);
     }
-    tracing::warn!(event = "model.failed", turn = turn.inbound.id, why = %error, "no model answered");
+    tracing::warn!(event = "model.unanswered", turn = turn.inbound.id, why = %error, "no model answered");
     let ended = speaker.note(Note::from(error), State::Failed).await?;
     Ok(Ended {
         why: Some(error.to_string()),
@@ -99,7 +97,7 @@ async fn follow(
     let mut judge = Judge::new(&ways.persona().law, leave);
     let mut growth = Growth::default();
     let turn = speaker.turn;
-    let hold_at = turn.begun.max(Instant::now() - HOLD_AFTER) + HOLD_AFTER;
+    let hold_at = turn.begun + HOLD_AFTER;
     let end = Instant::now() + LONGEST_ANSWER;
     let mut is_open = true;
     loop {

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::outcome::{Ended, Trouble};
 use super::ways::Ways;
-use super::{Place, Rooms, Turn};
+use super::{Place, Rooms, Turn, beside, no_threads};
 use crate::catch_up::{self, GROWING, Standing};
 use crate::discord::{Outbound, Rest, nonce, rest};
 use crate::notes::Note;
@@ -30,7 +30,7 @@ struct Posted {
 pub(super) struct Speaker<'a> {
     rooms: &'a Rooms,
     pub(super) turn: &'a Turn,
-    place: Place,
+    pub(super) place: Place,
     is_silent: bool,
     posted: Vec<Posted>,
     cadence: EditCadence,
@@ -151,7 +151,19 @@ impl<'a> Speaker<'a> {
         Ok(())
     }
 
-    async fn post(&self, text: &str, at: usize) -> Result<Option<u64>, rest::Error> {
+    /// Posts; where a thread may be opened but not written in, beside the question instead.
+    async fn post(&mut self, text: &str, at: usize) -> Result<Option<u64>, rest::Error> {
+        match self.send(text, at).await {
+            Err(rest::Error::Forbidden(_)) if at == 0 && self.place.reply_to.is_none() => {
+                self.rooms.owner.tell("permission:threads", no_threads());
+                self.place = beside(self.turn);
+                self.send(text, at).await
+            }
+            sent => sent,
+        }
+    }
+
+    async fn send(&self, text: &str, at: usize) -> Result<Option<u64>, rest::Error> {
         let outbound = Outbound {
             text: text.to_owned(),
             reply_to: self.place.reply_to.filter(|_| at == 0),

@@ -83,6 +83,9 @@ fn a_predecessors_database_in_place_is_taken_over_at_the_first_start() {
     sessions(&house.database(), thread, hana);
     house.settle();
     let bot = house.bot(&world);
+    world.expect("what was taken over, told to the owner", |message| {
+        message.content.contains("引き継ぎました")
+    });
     let said = world.say(hana, thread, "つづきを話そう");
     world.answer(said, &echo("つづきを話そう"));
     let prompt = world.asked().pop().unwrap();
