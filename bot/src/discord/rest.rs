@@ -151,7 +151,10 @@ impl Rest {
         let mut pauses = 0;
         let mut attempt = 0;
         loop {
-            self.pace.wait(&key).await;
+            self.pace
+                .wait(&key, LONGEST_PAUSE)
+                .await
+                .map_err(Error::RateLimited)?;
             let failure = match self.once(&ask).await {
                 Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
                     let (pause, is_global) = answer::pause(response).await;
@@ -161,12 +164,11 @@ impl Rest {
                         is_global,
                         "Discord asked to wait"
                     );
-                    if pause > LONGEST_PAUSE || pauses == MOST_PAUSES || ask.once {
+                    self.pace.hold((!is_global).then(|| key.clone()), pause);
+                    if pauses == MOST_PAUSES || ask.once {
                         return Err(Error::RateLimited(pause));
                     }
                     pauses += 1;
-                    self.pace
-                        .hold(if is_global { None } else { Some(key.clone()) }, pause);
                     continue;
                 }
                 Ok(response) if response.status().is_server_error() => {

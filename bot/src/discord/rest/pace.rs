@@ -44,13 +44,16 @@ impl Pace {
         }
     }
 
-    /// Waits until `key` may be asked.
-    pub(super) async fn wait(&self, key: &str) {
+    /// Waits until `key` may be asked; gives back a pause that is longer than `longest`.
+    pub(super) async fn wait(&self, key: &str, longest: Duration) -> Result<(), Duration> {
         while let Some(pause) = self.pause_for(key) {
+            if pause > longest {
+                return Err(pause);
+            }
             sleep(pause).await;
         }
         let Some(everything) = &self.everything else {
-            return;
+            return Ok(());
         };
         while let Err(until) = everything.check() {
             sleep(
@@ -60,6 +63,7 @@ impl Pace {
             )
             .await;
         }
+        Ok(())
     }
 
     /// Discord asked for a pause: of one route, or of everything.
@@ -113,18 +117,22 @@ impl Pace {
 mod tests {
     use super::*;
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
     #[tokio::test(start_paused = true)]
     async fn a_pause_holds_its_route_or_everything() {
         let pace = Pace::new(false);
         pace.hold(Some("Post /a".to_owned()), Duration::from_secs(5));
         let begun = Instant::now();
-        pace.wait("Post /b").await;
+        pace.wait("Post /b", MINUTE).await.unwrap();
         assert_eq!(begun.elapsed(), Duration::ZERO);
-        pace.wait("Post /a").await;
+        pace.wait("Post /a", MINUTE).await.unwrap();
         assert!(begun.elapsed() >= Duration::from_secs(5));
         pace.hold(None, Duration::from_secs(3));
-        pace.wait("Post /b").await;
+        pace.wait("Post /b", MINUTE).await.unwrap();
         assert!(begun.elapsed() >= Duration::from_secs(8));
+        pace.hold(None, MINUTE * 5);
+        assert_eq!(pace.wait("Post /b", MINUTE).await, Err(MINUTE * 5));
     }
 
     #[test]
