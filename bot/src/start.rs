@@ -202,9 +202,13 @@ fn waiting(folder: &Path) -> Vec<PathBuf> {
         return Vec::new();
     };
     let is_database = |path: &PathBuf| {
-        path.extension().is_some_and(|extension| {
-            extension == "db" || extension == "sqlite" || extension == "sqlite3"
-        })
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        [".db", ".db.gz", ".sqlite", ".sqlite3"]
+            .iter()
+            .any(|end| name.ends_with(end))
     };
     let mut files: Vec<PathBuf> = list
         .filter_map(|entry| Some(entry.ok()?.path()))

@@ -16,6 +16,9 @@ use super::history::Role;
 use super::turns::{conversation, instant};
 use super::{Error, Store, schema};
 
+/// More than this is no chat of a community's, but a bomb.
+const LARGEST_UNPACKED: u64 = 4 << 30;
+
 /// What was taken, and what could not be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -60,7 +63,8 @@ impl Store {
         zone: &TimeZone,
         now: Timestamp,
     ) -> Result<Report, Error> {
-        let sessions = read_sessions(from)?;
+        let unpacked = unpack(from, into)?;
+        let sessions = read_sessions(unpacked.as_ref().map_or(from, Unpacked::path))?;
         let mut connection = schema::open(into)?;
         let transaction = connection.transaction()?;
         let mut report = Report {
@@ -160,6 +164,60 @@ pub(super) fn set_aside_copies(database: &Path) -> Result<Vec<PathBuf>, Error> {
         }
     }
     Ok(copies)
+}
+
+/// A backup of the predecessor's, unpacked beside the database for as long as it is read.
+struct Unpacked(PathBuf);
+
+impl Unpacked {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        for ending in ["", "-wal", "-shm", "-journal"] {
+            let mut name = self.0.as_os_str().to_owned();
+            name.push(ending);
+            // Left over, it is cleared by the next import.
+            std::fs::remove_file(name).ok();
+        }
+    }
+}
+
+/// Unpacks `from` if it is gzip, as the predecessor's `kotonoha_*.db.gz` are.
+fn unpack(from: &Path, into: &Path) -> Result<Option<Unpacked>, Error> {
+    use std::io::Read as _;
+    let failed = |error: std::io::Error| Error::File(format!("{}: {error}", from.display()));
+    let mut packed = std::fs::File::open(from).map_err(failed)?;
+    let mut magic = [0; 2];
+    if packed.read_exact(&mut magic).is_err() || magic != [0x1f, 0x8b] {
+        return Ok(None);
+    }
+    let packed = std::fs::File::open(from).map_err(failed)?;
+    let unpacked = Unpacked(into.with_file_name(".import.db.partial"));
+    let mut target = create_anew(&unpacked.0).map_err(failed)?;
+    let mut bytes = flate2::read::GzDecoder::new(packed).take(LARGEST_UNPACKED + 1);
+    let length = std::io::copy(&mut bytes, &mut target).map_err(failed)?;
+    if length > LARGEST_UNPACKED {
+        return Err(Error::File(format!(
+            "{} unpacks to more than {} GiB",
+            from.display(),
+            LARGEST_UNPACKED >> 30
+        )));
+    }
+    Ok(Some(unpacked))
+}
+
+fn create_anew(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
 }
 
 fn read_sessions(from: &Path) -> Result<Vec<OldSession>, Error> {

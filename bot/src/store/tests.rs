@@ -467,6 +467,36 @@ async fn the_predecessors_words_come_along_once_and_mention_rows_stay_sealed() {
 }
 
 #[test]
+fn the_predecessors_packed_backups_can_be_imported_and_leave_nothing_beside() {
+    let room = room();
+    let old = room.path.with_file_name("old.db");
+    predecessor(&old);
+    // Folded into one file, as its backup command does.
+    let connection = Connection::open(&old).unwrap();
+    connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .unwrap();
+    drop(connection);
+    let packed = room.path.with_file_name("kotonoha_20260101.db.gz");
+    let mut encoder = flate2::write::GzEncoder::new(
+        std::fs::File::create(&packed).unwrap(),
+        flate2::Compression::fast(),
+    );
+    std::io::Write::write_all(&mut encoder, &std::fs::read(&old).unwrap()).unwrap();
+    encoder.finish().unwrap();
+    let report = Store::import(&room.path, &packed, &TimeZone::UTC, at(1)).unwrap();
+    assert_eq!(report.taken, 3);
+    let folder = room.path.parent().unwrap();
+    assert!(std::fs::read_dir(folder).unwrap().all(|entry| {
+        !entry
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .contains("partial")
+    }));
+}
+
+#[test]
 fn a_predecessors_database_in_our_place_is_recognised_and_set_aside_whole() {
     let room = room();
     predecessor(&room.path);
