@@ -1,6 +1,7 @@
 //! The log shipper on a disk that is full. (Power cuts are in the chaos plan.)
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::Path;
 
 use tests::House;
@@ -14,7 +15,8 @@ fn disk(mebibytes: u64) -> Option<Disk> {
     match Disk::new(mebibytes) {
         Ok(disk) => Some(disk),
         Err(why) => {
-            println!("SKIPPED: no disks here, so full disks were not tested: {why:#}");
+            let skipped = "SKIPPED: no disks here, so full disks were not tested";
+            writeln!(std::io::stdout(), "{skipped}: {why:#}").ok();
             None
         }
     }

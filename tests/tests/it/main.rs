@@ -9,6 +9,7 @@ mod backup_jobs;
 mod backup_restore;
 mod bot_commands;
 mod bot_gateway;
+mod bot_interactions;
 mod bot_life;
 mod bot_models;
 mod bot_owner;
