@@ -1,7 +1,6 @@
 //! The log shipper on a disk that is full. (Power cuts are in the chaos plan.)
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::Path;
 
 use tests::House;
@@ -15,8 +14,9 @@ fn disk(mebibytes: u64) -> Option<Disk> {
     match Disk::new(mebibytes) {
         Ok(disk) => Some(disk),
         Err(why) => {
-            let skipped = "SKIPPED: no disks here, so full disks were not tested";
-            writeln!(std::io::stdout(), "{skipped}: {why:#}").ok();
+            tests::skipped(&format!(
+                "no disks here, so full disks were not tested: {why:#}"
+            ));
             None
         }
     }
