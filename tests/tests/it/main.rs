@@ -8,6 +8,7 @@ mod backup_faults;
 mod backup_jobs;
 mod backup_restore;
 mod bot_commands;
+mod bot_disk;
 mod bot_gateway;
 mod bot_interactions;
 mod bot_life;
