@@ -26,6 +26,7 @@ mod logs_forward;
 mod logs_life;
 mod nas_compose;
 mod nas_files;
+mod proof_pages;
 mod status_page;
 mod story;
 mod tidy;
