@@ -15,7 +15,8 @@ ARG KOTONOHA_COMMIT
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
     && RUSTFLAGS="-C target-feature=+crt-static" \
        cargo build --locked --release --target "$target" -p bot -p backup-sidecar -p log-shipper \
-    && mkdir /prebuilt \
+    && mkdir -p /prebuilt/root/tmp \
+    && chmod 1777 /prebuilt/root/tmp \
     && cp "target/$target/release/bot" "target/$target/release/backup-sidecar" \
           "target/$target/release/log-shipper" /prebuilt/
 
@@ -27,6 +28,9 @@ FROM ${BINARIES} AS binaries
 # --- everything below is the same in Dockerfile.prebuilt; a test holds the two together ---
 
 FROM scratch AS base
+# /tmp with its own mode: the tmpfs of a restarted container takes the mode of what it is mounted on, and without this
+# nobody but root could write there from the second start on (seen with runc 1.1.5).
+COPY --from=binaries /prebuilt/root/ /
 # Volumes are mounted below it; nothing else exists in an image besides its program.
 WORKDIR /app
 # Any UID works; compose sets the owner's. This one is for a plain `docker run`.

@@ -1,12 +1,21 @@
 //! Builds the three programs as static binaries, the form an empty image can start.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::image::SERVICES;
+
+/// Settings that spare a development build, which is for tests, what only speed would need.
+const QUICK: [&str; 4] = [
+    "profile.dev.debug=false",
+    "profile.dev.package.libsqlite3-sys.opt-level=0",
+    "profile.dev.package.zstd-sys.opt-level=0",
+    "profile.dev.package.ring.opt-level=0",
+];
 
 /// What to build.
 #[derive(Clone, Debug)]
@@ -17,14 +26,16 @@ pub struct Build {
     pub profile: String,
 }
 
-/// Builds below the repository's `root` and copies the programs to `to`.
+/// Builds below the repository's `root` and copies the programs to `to`, with the one folder an image needs besides.
 ///
 /// # Errors
 /// When cargo fails or the folder cannot be written.
 pub fn build(root: &Path, to: &Path, build: &Build) -> Result<()> {
     let target_dir = root.join("target/static");
     let mut cargo = Command::new("cargo");
-    if build.profile != "dev" {
+    if build.profile == "dev" {
+        cargo.args(QUICK.iter().flat_map(|setting| ["--config", setting]));
+    } else {
         // What `--version` says; left out of builds for tests, which would be made anew after every commit.
         cargo.envs(commit(root).map(|commit| ("KOTONOHA_COMMIT", commit)));
     }
@@ -56,7 +67,9 @@ pub fn build(root: &Path, to: &Path, build: &Build) -> Result<()> {
         fs::copy(&from, &to)
             .with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
     }
-    Ok(())
+    let tmp = to.join("root/tmp");
+    fs::create_dir_all(&tmp).with_context(|| format!("creating {}", tmp.display()))?;
+    fs::set_permissions(&tmp, fs::Permissions::from_mode(0o1777)).context("opening root/tmp")
 }
 
 fn commit(root: &Path) -> Option<String> {

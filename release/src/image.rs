@@ -115,6 +115,9 @@ fn layer(service: &str, binary: &[u8]) -> Result<Vec<u8>> {
     for folder in ["app/", "usr/", "usr/local/", "usr/local/bin/"] {
         append(&mut layer, folder, &[], 0o755)?;
     }
+    // The tmpfs of a restarted container takes the mode of what it is mounted on: without this folder in the image,
+    // nobody but root could write the heartbeat from the second start on (seen with runc 1.1.5).
+    append(&mut layer, "tmp/", &[], 0o1777)?;
     append(
         &mut layer,
         &format!("usr/local/bin/{service}"),

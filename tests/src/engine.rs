@@ -77,12 +77,13 @@ impl Engine {
     /// # Errors
     /// With the reason, when the engine runs on another machine or has no such network.
     pub fn gateway(&self) -> Result<IpAddr, String> {
-        let format = "{{range .IPAM.Config}}{{.Gateway}} {{end}}";
+        // Some engines name the gateway, others the subnet alone; then it is the first address.
+        let format = "{{range .IPAM.Config}}{{.Gateway}} {{.Subnet}} {{end}}";
         let answer = self.docker(&["network", "inspect", "bridge", "--format", format]);
         let text = String::from_utf8_lossy(&answer.stdout).into_owned();
         let address: IpAddr = text
             .split_whitespace()
-            .find_map(|word| word.parse().ok())
+            .find_map(|word| word.parse().ok().or_else(|| first_address(word)))
             .ok_or("the docker engine has no default network")?;
         TcpListener::bind((address, 0))
             .map(|_| address)
@@ -114,6 +115,11 @@ impl Engine {
             .output()
             .expect("the docker client")
     }
+}
+
+fn first_address(subnet: &str) -> Option<IpAddr> {
+    let network: std::net::Ipv4Addr = subnet.split_once('/')?.0.parse().ok()?;
+    Some(std::net::Ipv4Addr::from_bits(network.to_bits() + 1).into())
 }
 
 /// What a command said, on both channels; fails when it failed.

@@ -53,7 +53,6 @@ impl Intake {
             scope,
             begun: Instant::now(),
             may_stand,
-            is_from_store: false,
             is_expired: false,
             deleted,
         };

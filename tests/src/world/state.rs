@@ -401,8 +401,7 @@ impl Shared {
             }
             state = self
                 .changed
-                // What a test looks at may lie outside the world, where nothing wakes it.
-                .wait_timeout(state, left.min(Duration::from_millis(50)))
+                .wait_timeout(state, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }

@@ -14,9 +14,7 @@ fn disk(mebibytes: u64) -> Option<Disk> {
     match Disk::new(mebibytes) {
         Ok(disk) => Some(disk),
         Err(why) => {
-            tests::skipped(&format!(
-                "no disks here, so full disks were not tested: {why:#}"
-            ));
+            println!("SKIPPED: no disks here, so full disks were not tested: {why:#}");
             None
         }
     }

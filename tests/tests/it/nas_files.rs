@@ -1,11 +1,12 @@
 //! The compose files, `.env.example` and the documents say the same as the code, and nothing that a NAS refuses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use release::nas::Nas;
 use serde_yaml::{Mapping, Value};
+use tests::House;
 
 const SERVICES: [&str; 3] = ["bot", "backup-sidecar", "log-shipper"];
 const OVERRIDES: [&str; 5] = ["synology", "qnap", "truenas", "cpus", "build"];
@@ -63,6 +64,93 @@ fn example() -> BTreeMap<String, String> {
         }
     }
     found
+}
+
+/// What each program asks for: name → effective value, without anything set but what it cannot start without.
+fn asked() -> BTreeMap<&'static str, BTreeMap<String, String>> {
+    let ask = |name| {
+        let mut launch = House::alone().program(name).args(["print-config"]);
+        launch = launch
+            .env("DISCORD_TOKEN", tests::world::TOKEN)
+            .env("ANTHROPIC_API_KEY", "k");
+        for given in [
+            "TZ",
+            "DATA_DIR",
+            "LOG_DIR",
+            "BACKUP_DIR",
+            "CONFIG_FILE",
+            "BACKUP_MIN_FREE",
+            "LOG_MIN_FREE",
+        ] {
+            launch = launch.without(given);
+        }
+        let shown = launch.run().expect_code(0).stdout;
+        let pairs = shown.lines().filter_map(|line| line.split_once('='));
+        pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    };
+    SERVICES.into_iter().map(|name| (name, ask(name))).collect()
+}
+
+/// Names that are fixed by where the volumes are mounted, so that compose does not pass them.
+const PLACES: [&str; 4] = ["DATA_DIR", "LOG_DIR", "BACKUP_DIR", "CONFIG_FILE"];
+
+#[test]
+fn each_service_is_handed_exactly_what_its_program_asks_for() {
+    let base = compose("compose.yaml");
+    for (name, asked) in asked() {
+        let passed = service(&base, name)["environment"]
+            .as_mapping()
+            .unwrap()
+            .clone();
+        let passed: BTreeSet<&str> = passed.keys().map(|key| key.as_str().unwrap()).collect();
+        let asked: BTreeSet<&str> = asked
+            .keys()
+            .map(String::as_str)
+            .filter(|name| !PLACES.contains(name))
+            .collect();
+        assert_eq!(
+            asked, passed,
+            "{name}: left = asked by the program, right = passed by compose.yaml"
+        );
+    }
+}
+
+#[test]
+fn the_example_lists_what_is_read_and_nothing_else() {
+    let mut read_somewhere: BTreeSet<String> = asked()
+        .into_values()
+        .flat_map(BTreeMap::into_keys)
+        .collect();
+    read_somewhere.extend(interpolated(&read("compose.yaml")).into_keys());
+    for name in OVERRIDES {
+        read_somewhere.extend(interpolated(&read(&format!("compose.{name}.yaml"))).into_keys());
+    }
+    let listed: BTreeSet<String> = example().into_keys().collect();
+    assert_eq!(
+        read_somewhere, listed,
+        "left = read by code or compose, right = listed in .env.example"
+    );
+}
+
+#[test]
+fn the_example_shows_the_defaults_that_are_in_force() {
+    let example = example();
+    // Compose sets another default than the program has; keys are given to this test.
+    let others = ["ON_START_ERROR", "DISCORD_TOKEN", "ANTHROPIC_API_KEY"];
+    for (program, asked) in asked() {
+        for (name, value) in asked
+            .iter()
+            .filter(|(name, _)| !others.contains(&name.as_str()))
+        {
+            let shown = &example[name];
+            assert!(
+                shown == value,
+                "{program}: {name} is {value:?}, .env.example says {shown:?}"
+            );
+        }
+    }
 }
 
 #[test]
