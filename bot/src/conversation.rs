@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -15,8 +15,6 @@ use crate::store::Scope;
 
 /// Turns that may wait in one conversation.
 const WAITING_TURNS: usize = 32;
-/// Turns that may run at once, whatever the conversations.
-const TURNS_AT_ONCE: usize = 256;
 /// A mailbox that has had nothing to do for this long is put away; the words are in the store.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -32,7 +30,6 @@ struct Mailbox {
 /// All mailboxes. Their one owner is the intake loop.
 pub struct Conversations {
     mailboxes: HashMap<Scope, Mailbox>,
-    permits: Arc<Semaphore>,
     tasks: JoinSet<()>,
     draining: watch::Sender<bool>,
     idle: Duration,
@@ -59,7 +56,6 @@ impl Conversations {
         Self {
             idle: idle.min(IDLE),
             mailboxes: HashMap::new(),
-            permits: Arc::new(Semaphore::new(TURNS_AT_ONCE)),
             tasks: JoinSet::new(),
             draining: watch::Sender::new(false),
         }
@@ -70,11 +66,9 @@ impl Conversations {
         let mailbox = self.mailboxes.entry(scope).or_insert_with(|| {
             let (letters, waiting) = mpsc::channel(WAITING_TURNS);
             let pending = Arc::new(AtomicUsize::new(0));
-            let permits = Arc::clone(&self.permits);
             self.tasks.spawn(attend(
                 waiting,
                 Arc::clone(&pending),
-                permits,
                 self.draining.subscribe(),
             ));
             Mailbox {
@@ -138,11 +132,9 @@ impl Conversations {
 async fn attend(
     mut waiting: mpsc::Receiver<Work>,
     pending: Arc<AtomicUsize>,
-    permits: Arc<Semaphore>,
     draining: watch::Receiver<bool>,
 ) {
     while let Some(work) = waiting.recv().await {
-        let permit = permits.acquire().await;
         // What has not begun is in the store, and the next start takes it up.
         if !*draining.borrow() {
             // In a task of its own: a panic costs this turn alone. In a set: it ends when we are ended.
@@ -152,7 +144,6 @@ async fn attend(
                 report(ended);
             }
         }
-        drop(permit);
         pending.fetch_sub(1, Ordering::Relaxed);
     }
 }

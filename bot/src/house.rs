@@ -28,7 +28,7 @@ use crate::settings;
 use crate::settings::{Live, Settings};
 use crate::start::{self, Data};
 use crate::store::Store;
-use crate::turn::{Manner, Rooms};
+use crate::turn::{Gate, Manner, Rooms};
 
 /// Two cores are what such a machine has.
 const WORKERS: usize = 2;
@@ -261,6 +261,7 @@ async fn rooms(
         channels,
         settings,
         me: AtomicU64::new(0),
+        gate: Gate::default(),
     }))
 }
 

@@ -151,6 +151,7 @@ impl Intake {
             turns = waiting,
             "no new questions; letting turns end"
         );
+        self.rooms.gate.close();
         // What they tell at their end is stored by themselves.
         drop(self.outcomes.1);
         drop(self.caught.1);

@@ -2,6 +2,7 @@
 //! complete (streaming into the reply) → `finish_turn`.
 
 mod enclosures;
+mod gate;
 mod listen;
 mod outcome;
 mod speaker;
@@ -28,6 +29,7 @@ use crate::purse::Purse;
 use crate::router::thread_name;
 use crate::settings::Settings;
 use crate::store::{Remembered, Role, Scope, State, Store, Way};
+pub use gate::Gate;
 pub use outcome::Outcome;
 pub(crate) use outcome::disk_trouble;
 use outcome::{Ended, Trouble};
@@ -61,6 +63,8 @@ pub struct Rooms {
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Our own id, once Discord has told it.
     pub me: AtomicU64,
+    /// How many turns run at once.
+    pub gate: Gate,
 }
 
 /// How we speak, and where.
@@ -99,6 +103,8 @@ pub struct Turn {
     pub begun: Instant,
     /// Whether a reply of ours may stand already: then Discord is asked first.
     pub may_stand: bool,
+    /// Whether it comes from the store, which remembers words alone.
+    pub is_from_store: bool,
     /// Whether it is too old to be answered, and only to be closed.
     pub is_expired: bool,
     /// True when the question was deleted.
@@ -123,7 +129,18 @@ impl Rooms {
 }
 
 /// Answers one turn, whatever happens: an answer, a kind note, or open for later.
-pub async fn answer(rooms: Arc<Rooms>, turn: Turn) -> Outcome {
+pub async fn answer(rooms: Arc<Rooms>, mut turn: Turn) -> Outcome {
+    let Some(_within) = rooms.gate.enter(turn.may_stand).await else {
+        return Outcome::Left;
+    };
+    if turn.may_stand {
+        // The wait at the gate is no slowness of a model's.
+        turn.begun = Instant::now();
+    }
+    if turn.is_from_store && is_gone(&rooms, &mut turn).await {
+        let place = here(&turn);
+        return outcome::conclude(&rooms, &turn, place, Err(Trouble::Deleted)).await;
+    }
     let mut place = here(&turn);
     let mut deleted = turn.deleted.clone();
     let ended = tokio::select! {
@@ -131,6 +148,24 @@ pub async fn answer(rooms: Arc<Rooms>, turn: Turn) -> Outcome {
         () = outcome::until_deleted(&mut deleted) => Err(Trouble::Deleted),
     };
     outcome::conclude(&rooms, &turn, place, ended).await
+}
+
+/// The question as it stands on Discord now; true when it was deleted while we were away.
+async fn is_gone(rooms: &Rooms, turn: &mut Turn) -> bool {
+    const UNKNOWN_MESSAGE: u64 = 10_008;
+    let inbound = &mut turn.inbound;
+    match rooms.rest.message(inbound.channel, inbound.id).await {
+        Ok(message) => {
+            let now = message.into_inbound(rooms.me());
+            inbound.attachments = now.attachments;
+            inbound.quoted = now.quoted;
+            false
+        }
+        Err(error) => {
+            tracing::debug!(error = %error, "answering an open turn by what the store remembers");
+            error == rest::Error::NotFound(UNKNOWN_MESSAGE)
+        }
+    }
 }
 
 async fn straight_line(rooms: &Rooms, turn: &Turn, place: &mut Place) -> Result<Ended, Trouble> {

@@ -22,7 +22,7 @@ const BATCH: Bounds = Bounds {
     bytes: 1 << 20,
 };
 /// Reading rests after this long, when there is much to catch up on: heartbeats and segments do not wait for books.
-const TURN: Duration = Duration::from_secs(1);
+const TURN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Books {

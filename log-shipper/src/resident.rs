@@ -21,8 +21,8 @@ use crate::redact::Redactor;
 use crate::sweep::{Grudges, Sweeper};
 use crate::wake::{Reason, Waker};
 
-/// Backups and the bot's answers go first.
-const NICE: i32 = 10;
+/// Backups and the answers of the bot go first; not so far behind that a busy machine would never come to the logs.
+const NICE: i32 = 3;
 /// A directory that did not change is listed all the same, every so many intervals.
 const LIST_EVERY: u32 = 10;
 

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::{Caught, Intake, Look};
 use crate::catch_up;
+use crate::discord::Inbound;
 use crate::discord::wire::{Id, Message};
-use crate::discord::{Inbound, rest};
 use crate::store::OpenTurn;
-use crate::turn::{self, Outcome, Rooms, Turn};
+use crate::turn::{self, Rooms, Turn};
 
 impl Intake {
     /// Takes up every turn that is open and not on its way.
@@ -73,12 +73,13 @@ impl Intake {
             scope,
             begun: Instant::now(),
             may_stand: true,
+            is_from_store: true,
             is_expired,
             deleted,
         };
         let (rooms, outcomes) = (Arc::clone(&self.rooms), self.outcomes.0.clone());
         let work = async move {
-            let outcome = resume(rooms, turn).await;
+            let outcome = turn::answer(rooms, turn).await;
             outcomes.send((id, Some(outcome))).await.ok();
         };
         self.running.insert(id, tell);
@@ -146,30 +147,6 @@ impl Intake {
             );
         });
     }
-}
-
-/// An open turn, with its question as it stands on Discord now.
-async fn resume(rooms: Arc<Rooms>, mut turn: Turn) -> Outcome {
-    match rooms
-        .rest
-        .message(turn.inbound.channel, turn.inbound.id)
-        .await
-    {
-        Ok(message) => {
-            let now = message.into_inbound(rooms.me());
-            turn.inbound.attachments = now.attachments;
-            turn.inbound.quoted = now.quoted;
-        }
-        // Deleted while we were away.
-        Err(rest::Error::NotFound(10_008)) => {
-            super::post::erase(&rooms, turn.inbound.id).await;
-            return Outcome::Finished(crate::store::State::Removed);
-        }
-        Err(error) => {
-            tracing::debug!(error = %error, "answering an open turn by what the store remembers");
-        }
-    }
-    turn::answer(rooms, turn).await
 }
 
 /// True when every channel was seen (or is not ours to see).

@@ -53,6 +53,7 @@ impl Intake {
             scope,
             begun: Instant::now(),
             may_stand,
+            is_from_store: false,
             is_expired: false,
             deleted,
         };

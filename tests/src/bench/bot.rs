@@ -61,6 +61,12 @@ fn is_answered(state: &State, said: Id) -> bool {
     })
 }
 
+/// The end of a story in which only time was of interest.
+fn end(world: World) {
+    world.expect_all();
+    world.finish();
+}
+
 fn mention(world: &World, who: Id) -> f64 {
     let begun = Instant::now();
     let said = world.mention(who, world.general(), "おはよう");
@@ -101,6 +107,7 @@ fn starts(rounds: usize, table: &mut Table) {
         first.add(begun.elapsed().as_secs_f64() * 1e3);
         cpu.add(cpu_ms(bot.pid()));
         bot.stop();
+        end(world);
     }
     table.add(Row::alone(
         "start → IDENTIFY, ms (predecessor 1,350)",
@@ -181,6 +188,7 @@ fn talk(mentions: usize, conversations: usize, table: &mut Table) {
         Band::AtMost(2.0),
     ));
     bot.stop();
+    end(world);
 }
 
 fn quantiles(
@@ -225,6 +233,7 @@ fn ten_people(table: &mut Table) {
         Band::AtMost(2.5),
     ));
     bot.stop();
+    end(world);
 }
 
 fn sustained(in_flight: usize, mentions: usize, rounds: usize, table: &mut Table) {
@@ -252,6 +261,7 @@ fn sustained(in_flight: usize, mentions: usize, rounds: usize, table: &mut Table
         });
         rates.add(mentions as f64 / begun.elapsed().as_secs_f64());
         bot.stop();
+        end(world);
     }
     let band = if in_flight == 32 {
         Band::AtLeast(500.0)
@@ -319,6 +329,7 @@ fn disk(mentions: usize, table: &mut Table) -> Result<()> {
     }
     // The tracer is the child; its SIGTERM reaches the bot too.
     bot.stop();
+    end(world);
     for (half, (kib, syncs)) in ["first", "second"].iter().zip(&shares) {
         table.add(Row::alone(
             format!("database and WAL bytes a mention, {half} half, KiB (predecessor 199)"),

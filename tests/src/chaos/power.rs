@@ -114,6 +114,8 @@ fn bot(disk: &Disk, rounds: usize, chance: &mut fastrand::Rng) -> Result<Outcome
     outcome
         .violations
         .extend(unsound(&disk.path().join("data/sessions.db"))?);
+    world.expect_all();
+    world.finish();
     Ok(outcome)
 }
 

@@ -16,7 +16,8 @@ fn build() -> PathBuf {
     let me = std::env::current_exe().expect("the path of this program");
     // target/<profile>/deps/it-… for tests, target/<profile>/demo for programs.
     let mut profile = me.parent().expect("a directory").to_owned();
-    if profile.ends_with("deps") {
+    let in_test = profile.ends_with("deps");
+    if in_test {
         profile.pop();
     }
     let target = profile.parent().expect("the target directory").to_owned();
@@ -28,19 +29,14 @@ fn build() -> PathBuf {
     let mut cargo = Command::new("cargo");
     cargo
         .current_dir(workspace)
-        .args([
-            "build",
-            "--locked",
-            "--quiet",
-            "-p",
-            "bot",
-            "-p",
-            "backup-sidecar",
-            "-p",
-            "log-shipper",
-            "--target-dir",
-        ])
+        .args(["build", "--locked", "--quiet", "--target-dir"])
         .arg(&target);
+    if in_test {
+        // The same choice of packages and features as the test command's: nothing is compiled a second time.
+        cargo.args(["--workspace", "--bins", "--tests"]);
+    } else {
+        cargo.args(["-p", "bot", "-p", "backup-sidecar", "-p", "log-shipper"]);
+    }
     if release {
         cargo.arg("--release");
     }

@@ -213,6 +213,30 @@ impl World {
         )
     }
 
+    /// Somebody presses a button under the last answer to an interaction, which only they may see.
+    pub fn press_under(&self, who: Id, interaction: Id, custom_id: &str) -> Id {
+        let (channel, shown) = self.with(|state| {
+            let found = state.interactions.get(&interaction).cloned();
+            let found = found.expect("the interaction");
+            let answer = found.answers.last().expect("an answer");
+            let mut message = state.blank(answer.id, found.channel, BOT, &answer.content);
+            message.components = answer.body["components"].clone();
+            assert!(
+                message.buttons().iter().any(|button| button == custom_id),
+                "no button {custom_id} in {}",
+                answer.body
+            );
+            (found.channel, state.message_json(&message, false, true))
+        });
+        self.interact(
+            who,
+            channel,
+            3,
+            &json!({"custom_id": custom_id, "component_type": 2}),
+            &shown,
+        )
+    }
+
     /// Somebody sends a form; `fields` are custom ids and values.
     pub fn submit(&self, who: Id, channel: Id, custom_id: &str, fields: &[(&str, &str)]) -> Id {
         let rows: Vec<Value> = fields.iter().map(|(id, value)| json!({"type": 1, "components": [{"type": 4, "custom_id": id, "value": value}]})).collect();

@@ -182,10 +182,9 @@ fn own_words_are_shown_and_forgotten_and_nobody_elses() {
         let said = world.mention(who, world.general(), text);
         world.answer(said, text);
     }
-    let shown = world.wait("both turns to be kept", |_| {
+    world.wait("both turns to be kept", |_| {
         (messages(&house) == 4).then_some(())
     });
-    let () = shown;
     let data = words(
         &world,
         world.command(hana, world.general(), "mydata", &none()),

@@ -14,7 +14,9 @@ fn disk(mebibytes: u64) -> Option<Disk> {
     match Disk::new(mebibytes) {
         Ok(disk) => Some(disk),
         Err(why) => {
-            println!("SKIPPED: no disks here, so full disks were not tested: {why:#}");
+            tests::skipped(&format!(
+                "no disks here, so full disks were not tested: {why:#}"
+            ));
             None
         }
     }

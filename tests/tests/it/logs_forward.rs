@@ -42,8 +42,8 @@ fn numbers(lines: &[String]) -> Vec<u64> {
 #[test]
 fn logs_an_outage_and_a_kill_lose_nothing_over_syslog() {
     let house = House::alone();
-    // A port on which nobody listens yet: the outage.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // A port on which nobody listens yet: the outage. An address of its own, so that no other test gets the port.
+    let listener = TcpListener::bind("127.77.13.5:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
     for part in 0..10 {
@@ -209,7 +209,7 @@ fn logs_errors_reach_the_outbox_and_the_webhook_once() {
 fn logs_test_sink_says_what_is_wrong() {
     let world = World::start();
     let house = House::alone();
-    let closed = TcpListener::bind("127.0.0.1:0")
+    let closed = TcpListener::bind("127.77.13.7:0")
         .unwrap()
         .local_addr()
         .unwrap();
@@ -253,11 +253,11 @@ fn logs_test_sink_says_what_is_wrong() {
     world.finish();
 }
 
-/// A certificate authority, and a certificate of it for 127.0.0.1, made by openssl; false where there is none.
+/// A certificate authority, and a certificate of it for 127.77.13.6, made by openssl; false where there is none.
 fn certificates(house: &House) -> bool {
     let extension = house.write(
         "tmp/leaf.cnf",
-        "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n",
+        "subjectAltName=IP:127.77.13.6\nbasicConstraints=CA:FALSE\n",
     );
     let path = |name: &str| house.path(&format!("tmp/{name}")).display().to_string();
     let openssl = |words: &str| {
@@ -298,10 +298,10 @@ impl Drop for Server {
 fn logs_tls_trusts_the_owners_certificate_and_no_other() {
     let house = House::alone();
     if !certificates(&house) {
-        println!("SKIPPED: openssl is not here, so syslog over TLS was not tested");
+        tests::skipped("openssl is not here, so syslog over TLS was not tested");
         return;
     }
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.77.13.6:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let pem = |name: &str| house.path(&format!("tmp/{name}"));
@@ -310,7 +310,7 @@ fn logs_tls_trusts_the_owners_certificate_and_no_other() {
             "s_server",
             "-quiet",
             "-accept",
-            &format!("127.0.0.1:{port}"),
+            &format!("127.77.13.6:{port}"),
             "-cert",
         ])
         .arg(pem("leaf.pem"))
@@ -322,7 +322,7 @@ fn logs_tls_trusts_the_owners_certificate_and_no_other() {
         .spawn();
     let mut server = Server(child.unwrap());
     let until = Instant::now() + PATIENCE;
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+    while TcpStream::connect(("127.77.13.6", port)).is_err() {
         assert!(Instant::now() < until, "openssl does not listen");
         thread::yield_now();
     }
@@ -330,7 +330,7 @@ fn logs_tls_trusts_the_owners_certificate_and_no_other() {
         let launch = house
             .program("log-shipper")
             .args(["test-sink"])
-            .env("SYSLOG_URL", format!("tls://127.0.0.1:{port}"));
+            .env("SYSLOG_URL", format!("tls://127.77.13.6:{port}"));
         launch.env("SYSLOG_FLAVOR", "synology-ietf")
     };
     let stranger = command().run().expect_code(1);

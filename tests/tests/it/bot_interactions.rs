@@ -1,0 +1,112 @@
+//! What commands must hold beyond their answers: forgetting reaches the bytes of every file, and nobody waits for a sign.
+
+use serde_json::{Value, json};
+use tests::world::model::echo;
+use tests::world::{Answer, Id, Interaction};
+use tests::{House, World};
+
+/// The last answer to an interaction, once it has words.
+fn last(world: &World, interaction: Id) -> Answer {
+    world.answered(interaction).answers.pop().unwrap()
+}
+
+/// Waits until the interaction of a pressed button has been answered in any way.
+fn taken(world: &World, interaction: Id) -> Interaction {
+    world.wait("an answer to a button", |state| {
+        let found = &state.interactions[&interaction];
+        let waits = found.answered == Some(6) || found.answered.is_none();
+        (!waits
+            || found
+                .answers
+                .iter()
+                .any(|answer| !answer.content.is_empty()))
+        .then(|| found.clone())
+    })
+}
+
+fn stored(house: &House, pattern: &str) -> i64 {
+    house
+        .look()
+        .query_row(
+            "SELECT count(*) FROM messages WHERE text LIKE ?1",
+            [pattern],
+            |row| row.get(0),
+        )
+        .unwrap()
+}
+
+#[test]
+fn forgetting_asks_once_more_and_then_reaches_everything() {
+    let world = World::start();
+    let house = House::new(&world);
+    let bot = house.bot(&world);
+    let (hana, taro) = (world.member("花"), world.member("太郎"));
+    let said = world.mention(hana, world.general(), "canary-forget-me");
+    world.answer(said, "canary-forget-me");
+    let other = world.mention(taro, world.general(), "canary-keep-me");
+    world.answer(other, "canary-keep-me");
+    let mine = last(
+        &world,
+        world.command(hana, world.general(), "mydata", &json!([])),
+    );
+    assert!(mine.ephemeral && mine.content.contains("canary-forget-me"));
+    assert!(!mine.content.contains("canary-keep-me"));
+    let place = json!([{"name": "where", "type": 3, "value": "everywhere"}]);
+    let forget = world.command(hana, world.general(), "forget", &place);
+    last(&world, forget);
+    assert!(
+        stored(&house, "%canary-forget-me%") > 0,
+        "nothing goes before it is confirmed"
+    );
+    taken(&world, world.press_under(hana, forget, "forget:everywhere"));
+    let next = world.say(hana, said, "まだ覚えてる");
+    world.answer(next, &echo("まだ覚えてる"));
+    assert!(
+        !world
+            .asked()
+            .pop()
+            .unwrap()
+            .raw
+            .contains("canary-forget-me")
+    );
+    bot.stop().expect_code(0);
+    assert_eq!(stored(&house, "%canary-forget-me%"), 0);
+    assert!(stored(&house, "%canary-keep-me%") > 0);
+    // Not in the pages of the files either.
+    for path in tests::house::walk(&house.data()) {
+        let bytes = std::fs::read(&path).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains("canary-forget-me"), "{}", path.display());
+    }
+    world.finish();
+}
+
+#[test]
+fn an_interaction_that_is_answered_late_is_announced_first() {
+    let world = World::start();
+    let house = House::new(&world);
+    let bot = house.bot(&world);
+    world.model(
+        9,
+        tests::world::Act::Hold(String::new(), "遅い返事です".to_owned()),
+    );
+    let words = json!([{"name": "text", "type": 3, "value": "ゆっくりでいいよ"}]);
+    let ask = world.command(world.member("花"), world.general(), "ask", &words);
+    // Discord waits three seconds for the first sign, whatever the model does.
+    let first = world.wait("the announcement", |state| {
+        state.interactions[&ask].answered
+    });
+    assert_eq!(first, 5);
+    assert_ne!(
+        world.with(|state| state.interactions[&ask].callback.clone()),
+        Value::Null
+    );
+    world.open_gate();
+    world.wait("the answer", |state| {
+        let found = &state.interactions[&ask];
+        let late = |answer: &Answer| answer.content.contains("遅い返事です");
+        found.answers.iter().any(late).then_some(())
+    });
+    bot.stop().expect_code(0);
+    world.finish();
+}
