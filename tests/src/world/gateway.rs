@@ -345,6 +345,9 @@ fn identify(state: &mut State, line: &mpsc::Sender<Out>, data: &Value) {
         return;
     }
     state.gateway.remaining = state.gateway.remaining.saturating_sub(1);
+    // Whoever begins anew does not come back for an earlier session: its events need not be kept.
+    let gone = |session: &Session| session.line.as_ref().is_none_or(mpsc::Sender::is_closed);
+    state.gateway.sessions.retain(|_, session| !gone(session));
     let name = format!("session-{number}");
     state.tell(format!("gateway: IDENTIFY {number}, intents {intents}"));
     let mut log = vec![json!({"op": 0, "s": 1, "t": "READY", "d": state.greet(&name)})];
