@@ -13,7 +13,7 @@ mod speak;
 mod tests;
 mod usage;
 
-pub use answer::{register, serve};
+pub use answer::{buttons, register, serve};
 pub use channel::{Changes, Channels};
 pub use chat::since_reset;
 pub use definitions::definitions;

@@ -46,17 +46,37 @@ impl Reply {
     }
 
     fn components(&self) -> Value {
-        if self.buttons.is_empty() {
-            return json!([]);
-        }
-        let buttons: Vec<Value> = self
-            .buttons
-            .iter()
-            // 2 = grey: nothing here shouts.
-            .map(|(button, label)| json!({ "type": 2, "style": 2, "label": label, "custom_id": button.id() }))
-            .collect();
-        json!([{ "type": 1, "components": buttons }])
+        row(&self.buttons)
     }
+}
+
+/// The buttons under an answer that everybody sees: more, for whoever presses alone; delete, for the asker alone.
+#[must_use]
+pub fn buttons(turn: u64, has_more: bool, language: Language) -> Value {
+    let (more, delete) = match language {
+        Language::Ja => ("もっと", "消す"),
+        Language::En => ("More", "Delete"),
+    };
+    let mut buttons = Vec::new();
+    if has_more {
+        buttons.push((Button::More(String::new()), more));
+    }
+    buttons.push((Button::Delete(turn), delete));
+    row(&buttons)
+}
+
+fn row(buttons: &[(Button, &'static str)]) -> Value {
+    if buttons.is_empty() {
+        return json!([]);
+    }
+    let buttons: Vec<Value> = buttons
+        .iter()
+        // 2 = grey: nothing here shouts.
+        .map(|(button, label)| {
+            json!({ "type": 2, "style": 2, "label": label, "custom_id": button.id() })
+        })
+        .collect();
+    json!([{ "type": 1, "components": buttons }])
 }
 
 /// Why a command has no answer of its own.
@@ -137,6 +157,7 @@ async fn work(
         Request::Usage => usage::usage(rooms, interaction).await,
         Request::Why => Ok(Reply::new(chat::why(language))),
         Request::Help => Ok(Reply::new(people::help(rooms))),
+        Request::Press(Button::Delete(turn)) => people::delete(rooms, interaction, turn).await,
         Request::Press(Button::Thanks) => Ok(Reply::new(match language {
             Language::Ja => "こちらこそ、ありがとうございます。またいつでも。",
             Language::En => "Thank you, too. Whenever you like.",

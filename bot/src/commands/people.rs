@@ -76,6 +76,35 @@ pub(super) async fn forget(
     }))
 }
 
+/// Takes one answer away and forgets its question, for the one who asked.
+pub(super) async fn delete(
+    rooms: &Rooms,
+    interaction: &Interaction,
+    turn: u64,
+) -> Result<Reply, Trouble> {
+    let language = rooms.manner.language;
+    if rooms.store.asker(turn).await? != Some(interaction.user()) {
+        return Ok(Reply::new(match language {
+            Language::Ja => "この返事を消せるのは、聞いた人だけです。",
+            Language::En => "Only the one who asked can delete this answer.",
+        }));
+    }
+    if let Some(erased) = rooms.store.erase_turn(turn).await? {
+        for reply in erased.replies {
+            rooms.rest.delete(erased.reply_channel, reply).await?;
+        }
+    }
+    tracing::info!(
+        event = "turn.erased",
+        turn,
+        "an answer was deleted by its asker"
+    );
+    Ok(Reply::new(match language {
+        Language::Ja => "消しました。この質問と返事は、もう覚えていません。",
+        Language::En => "Deleted. I do not remember this question and its answer any more.",
+    }))
+}
+
 /// Everything kept of the asker, as far as it fits here.
 pub(super) async fn mydata(rooms: &Rooms, interaction: &Interaction) -> Result<Reply, Trouble> {
     let kept = rooms.store.export(interaction.user()).await?;

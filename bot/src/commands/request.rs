@@ -58,6 +58,8 @@ pub enum Button {
     Undo,
     /// More of an answer that only the asker sees; holds what stands there now.
     More(String),
+    /// Take an answer away, and forget its question; holds the turn.
+    Delete(u64),
     /// It was enough, or: thank you.
     Thanks,
     /// Leave everything as it is.
@@ -67,15 +69,17 @@ pub enum Button {
 impl Button {
     /// Its id on Discord.
     #[must_use]
-    pub fn id(&self) -> &'static str {
-        match self {
+    pub fn id(&self) -> String {
+        let id = match self {
+            Self::Delete(turn) => return format!("delete:{turn}"),
             Self::Forget(false) => "forget:here",
             Self::Forget(true) => "forget:everywhere",
             Self::Undo => "reset:undo",
             Self::More(_) => "more",
             Self::Thanks => "thanks",
             Self::Keep => "keep",
-        }
+        };
+        id.to_owned()
     }
 }
 
@@ -104,7 +108,13 @@ impl Request {
                 "more" => Button::More(under),
                 "thanks" => Button::Thanks,
                 "keep" => Button::Keep,
-                _ => return Self::Unknown,
+                id => match id
+                    .strip_prefix("delete:")
+                    .and_then(|turn| turn.parse().ok())
+                {
+                    Some(turn) => Button::Delete(turn),
+                    None => return Self::Unknown,
+                },
             },
         )
     }

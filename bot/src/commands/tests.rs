@@ -66,8 +66,9 @@ fn options_and_targets_are_read() {
         Button::Undo,
         Button::Thanks,
         Button::Keep,
+        Button::Delete(7),
     ] {
-        assert_eq!(press(button.id()), Request::Press(button));
+        assert_eq!(press(&button.id()), Request::Press(button));
     }
     assert_eq!(
         press("more"),

@@ -42,7 +42,8 @@ pub(super) async fn listen(
             return failed(rooms, turn, speaker, &error).await;
         }
     };
-    let (text, rewritten) = settle_wording(rooms, &prompt, &completed, (&ways, leave)).await;
+    let ((text, has_more), rewritten) =
+        settle_wording(rooms, &prompt, &completed, (&ways, leave)).await;
     let mut paid = vec![completed];
     paid.extend(rewritten);
     let spent = reserved.settle(&paid, Purpose::Answer).await;
@@ -50,7 +51,7 @@ pub(super) async fn listen(
     if ways.settings.footer {
         shown = format!("{text}\n-# {}", paid[0].model);
     }
-    let ended = match speaker.whole(&shown).await {
+    let ended = match speaker.answer(&shown, has_more).await {
         Ok(ended) => ended,
         Err(trouble) => {
             // Paid for, though nobody got it.
@@ -180,7 +181,7 @@ async fn settle_wording(
     prompt: &Prompt,
     completed: &Completion,
     (ways, leave): (&Ways, Leave),
-) -> (String, Option<Completion>) {
+) -> ((String, bool), Option<Completion>) {
     let language = rooms.manner.language;
     let lawful = |completion: &Completion| {
         let mut judge = Judge::new(&ways.persona().law, leave);
@@ -191,9 +192,9 @@ async fn settle_wording(
             .then(|| text.trim().to_owned())
             .map(|text| {
                 if verdict.more || completion.stop == Stop::Length {
-                    format!("{text}\n{}", Note::more(language))
+                    (format!("{text}\n{}", Note::more(language)), true)
                 } else {
-                    text
+                    (text, false)
                 }
             })
     };
@@ -207,9 +208,10 @@ async fn settle_wording(
     let again = manners::rewrite(prompt, &completed.text, language);
     match rooms.models.complete_quietly(&again).await {
         Ok(second) => {
-            let text = lawful(&second).unwrap_or_else(|| manners::instead(language).to_owned());
+            let text =
+                lawful(&second).unwrap_or_else(|| (manners::instead(language).to_owned(), false));
             (text, Some(second))
         }
-        Err(_) => (manners::instead(language).to_owned(), None),
+        Err(_) => ((manners::instead(language).to_owned(), false), None),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
@@ -10,6 +11,7 @@ use super::outcome::{Ended, Trouble};
 use super::ways::Ways;
 use super::{Place, Rooms, Turn, beside, no_threads};
 use crate::catch_up::{self, GROWING, Standing};
+use crate::commands;
 use crate::discord::{Outbound, Rest, nonce, rest};
 use crate::notes::Note;
 use crate::reply::{self, EditCadence};
@@ -34,6 +36,8 @@ pub(super) struct Speaker<'a> {
     is_silent: bool,
     posted: Vec<Posted>,
     cadence: EditCadence,
+    /// Under the last message of a finished answer.
+    buttons: Option<Value>,
 }
 
 /// Typing as long as it lives.
@@ -61,6 +65,7 @@ impl<'a> Speaker<'a> {
             is_silent: Ways::of(rooms, turn.home).is_silent(),
             posted,
             cadence: EditCadence::default(),
+            buttons: None,
         }
     }
 
@@ -88,6 +93,13 @@ impl<'a> Speaker<'a> {
             why: Some(format!("{note:?}")),
             ..Ended::silent(state)
         })
+    }
+
+    /// A whole answer of the model's, with its buttons.
+    pub(super) async fn answer(&mut self, text: &str, has_more: bool) -> Result<Ended, Trouble> {
+        let language = self.rooms.manner.language;
+        self.buttons = Some(commands::buttons(self.turn.inbound.id, has_more, language));
+        self.whole(text).await
     }
 
     /// A whole answer at once.
@@ -133,11 +145,12 @@ impl<'a> Speaker<'a> {
         }
         let count = pages.len();
         for (at, page) in pages.into_iter().enumerate() {
+            let below = self.buttons.clone().filter(|_| is_last && at + 1 == count);
             if at >= self.posted.len() {
-                let id = self.post(&page, at).await?;
+                let id = self.post(&page, at, below).await?;
                 self.posted.push(Posted { id, text: page });
             } else if self.posted[at].text != page {
-                self.change(at, page).await?;
+                self.change(at, page, below).await?;
             }
             self.cadence.edited(self.turn.begun.elapsed());
         }
@@ -152,24 +165,34 @@ impl<'a> Speaker<'a> {
     }
 
     /// Posts; where a thread may be opened but not written in, beside the question instead.
-    async fn post(&mut self, text: &str, at: usize) -> Result<Option<u64>, rest::Error> {
-        match self.send(text, at).await {
+    async fn post(
+        &mut self,
+        text: &str,
+        at: usize,
+        components: Option<Value>,
+    ) -> Result<Option<u64>, rest::Error> {
+        match self.send(text, at, components.clone()).await {
             Err(rest::Error::Forbidden(_)) if at == 0 && self.place.reply_to.is_none() => {
                 self.rooms.owner.tell("permission:threads", no_threads());
                 self.place = beside(self.turn);
-                self.send(text, at).await
+                self.send(text, at, components).await
             }
             sent => sent,
         }
     }
 
-    async fn send(&self, text: &str, at: usize) -> Result<Option<u64>, rest::Error> {
+    async fn send(
+        &self,
+        text: &str,
+        at: usize,
+        components: Option<Value>,
+    ) -> Result<Option<u64>, rest::Error> {
         let outbound = Outbound {
             text: text.to_owned(),
             reply_to: self.place.reply_to.filter(|_| at == 0),
             nonce: nonce(self.turn.inbound.id, at),
             is_silent: self.is_silent,
-            components: None,
+            components,
         };
         let id = self.rooms.rest.send(self.place.channel, &outbound).await?;
         if id.is_none() {
@@ -182,7 +205,12 @@ impl<'a> Speaker<'a> {
         Ok(id)
     }
 
-    async fn change(&mut self, at: usize, text: String) -> Result<(), rest::Error> {
+    async fn change(
+        &mut self,
+        at: usize,
+        text: String,
+        components: Option<Value>,
+    ) -> Result<(), rest::Error> {
         if self.posted[at].id.is_none() {
             self.find_ids().await?;
         }
@@ -192,7 +220,7 @@ impl<'a> Speaker<'a> {
         match self
             .rooms
             .rest
-            .edit(self.place.channel, id, &text, None)
+            .edit(self.place.channel, id, &text, components.as_ref())
             .await
         {
             // Somebody took our message away: that is an answer too, and nothing is forced on them.

@@ -372,3 +372,51 @@ fn help_says_what_is_kept_and_everything_speaks_english_too() {
     bot.stop().expect_code(0);
     world.finish();
 }
+
+#[test]
+fn an_answer_can_be_deleted_by_its_asker_alone() {
+    let world = World::start();
+    let house = House::new(&world);
+    let bot = house.bot(&world);
+    let (hana, taro) = (world.member("花"), world.member("太郎"));
+    let said = world.mention(hana, world.general(), "canary-delete");
+    let reply = world.answer(said, "canary-delete");
+    assert_eq!(crate::story::settled(&house, said), 1);
+    let id = format!("delete:{said}");
+    let stands = world.wait("buttons under the answer", |state| {
+        let now = state.messages[&reply.id].clone();
+        now.components.to_string().contains(&id).then_some(now)
+    });
+    assert!(!stands.components.to_string().contains("\"more\""));
+    let refused = world.press(taro, reply.id, &id);
+    assert!(words(&world, refused).contains("聞いた人だけ"));
+    let gone = world.press(hana, reply.id, &id);
+    assert!(words(&world, gone).contains("消しました"));
+    assert!(world.with(|state| state.messages[&reply.id].deleted));
+    assert_eq!(messages(&house), 0);
+    bot.stop().expect_code(0);
+    world.finish();
+}
+
+#[test]
+fn a_cut_answer_offers_more_to_whoever_presses() {
+    let world = World::start();
+    let house = House::new(&world);
+    let bot = house.bot(&world);
+    let hana = world.member("花");
+    world.model(1, Act::Say("これは静かな文です。".repeat(60)));
+    let said = world.mention(hana, world.general(), "ひとつ聞かせて");
+    let reply = world.answer(said, "続きがあります");
+    assert!(reply.content.chars().count() < 400, "{}", reply.content);
+    world.wait("a button for more", |state| {
+        let components = state.messages[&reply.id].components.to_string();
+        components.contains("\"more\"").then_some(())
+    });
+    let more = world.press(hana, reply.id, "more");
+    assert!(!words(&world, more).is_empty());
+    let asked = world.asked().pop().unwrap();
+    assert!(asked.raw.contains("これは静かな文です。"));
+    bot.stop().expect_code(0);
+    world.expect_all();
+    world.finish();
+}
