@@ -257,8 +257,15 @@ fn eavesdrop(env: &mut Env) -> Eavesdrop {
         10_u64,
         0..=10_080,
     );
+    let channels = ids(env, "EAVESDROP_ENABLED_CHANNELS");
+    if !channels.is_empty() {
+        env.notice(Text::new(
+            "聞き耳 (EAVESDROP_*) はまだ働きません。設定は受け取るだけです",
+            "speaking unasked (EAVESDROP_*) is not built yet: its settings are accepted and have no effect",
+        ));
+    }
     Eavesdrop {
-        channels: ids(env, "EAVESDROP_ENABLED_CHANNELS"),
+        channels,
         judge_model: env
             .parsed("EAVESDROP_JUDGE_MODEL", haiku, &expected, haiku, model)
             .unwrap_or_else(|| haiku.to_owned()),
