@@ -1,6 +1,6 @@
 //! This room says what an archive promises: every file with size and hash, every database with its rows.
 //!
-//! A manifest that comes out of an archive is hostile until [`Manifest::check`] has passed.
+//! A manifest that comes out of an archive is hostile until `Manifest::check` has passed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
