@@ -5,6 +5,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+/// What cargo tells a test about its package. Build scripts that look at these would take the programs' build for
+/// another one than the test command's, and make everything anew.
+const OF_THE_TEST: [&str; 14] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_PATH",
+    "CARGO_PKG_AUTHORS",
+    "CARGO_PKG_DESCRIPTION",
+    "CARGO_PKG_HOMEPAGE",
+    "CARGO_PKG_LICENSE",
+    "CARGO_PKG_NAME",
+    "CARGO_PKG_REPOSITORY",
+    "CARGO_PKG_RUST_VERSION",
+    "CARGO_PKG_VERSION",
+    "CARGO_PKG_VERSION_MAJOR",
+    "CARGO_PKG_VERSION_MINOR",
+    "CARGO_PKG_VERSION_PATCH",
+    "CARGO_PKG_VERSION_PRE",
+];
+
 static BUILT: OnceLock<PathBuf> = OnceLock::new();
 
 /// The path of a program that is as new as its source.
@@ -31,6 +50,9 @@ fn build() -> PathBuf {
         .current_dir(workspace)
         .args(["build", "--locked", "--quiet", "--target-dir"])
         .arg(&target);
+    for name in OF_THE_TEST {
+        cargo.env_remove(name);
+    }
     if in_test {
         // The same choice of packages and features as the test command's: nothing is compiled a second time.
         cargo.args(["--workspace", "--bins", "--tests"]);

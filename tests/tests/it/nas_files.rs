@@ -69,7 +69,8 @@ fn example() -> BTreeMap<String, String> {
 /// What each program asks for: name → effective value, without anything set but what it cannot start without.
 fn asked() -> BTreeMap<&'static str, BTreeMap<String, String>> {
     let ask = |name| {
-        let mut launch = House::alone().program(name).args(["print-config"]);
+        let house = House::alone();
+        let mut launch = house.program(name).args(["print-config"]);
         launch = launch
             .env("DISCORD_TOKEN", tests::world::TOKEN)
             .env("ANTHROPIC_API_KEY", "k");
