@@ -27,7 +27,7 @@ pub enum Standing {
         channel: u64,
         /// Our messages.
         ids: Vec<u64>,
-        /// What they say, without their numbers.
+        /// What they say, without their numbers and without remarks.
         text: String,
     },
     /// A holding note, or an answer that was cut off.
@@ -142,10 +142,11 @@ fn judge(channel: u64, posts: Vec<(u64, String)>) -> Standing {
     let bare = texts
         .iter()
         .map(|text| numbered(text).map_or(text.as_str(), |(bare, _)| bare));
+    let text = bare.collect::<Vec<_>>().join("\n");
     Standing::Complete {
         channel,
         ids,
-        text: bare.collect::<Vec<_>>().join("\n"),
+        text: Note::without_remarks(&text).to_owned(),
     }
 }
 

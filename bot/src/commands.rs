@@ -2,6 +2,7 @@
 //!
 //! Every one is acknowledged at once and answered to the asker alone; only then anything slow begins.
 
+mod again;
 mod answer;
 mod channel;
 mod chat;
@@ -13,7 +14,7 @@ mod speak;
 mod tests;
 mod usage;
 
-pub use answer::{buttons, register, serve};
+pub use answer::{Desk, Stopping, Under, buttons, register, serve};
 pub use channel::{Changes, Channels};
 pub use chat::since_reset;
 pub use definitions::definitions;

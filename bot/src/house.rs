@@ -36,6 +36,8 @@ const WORKERS: usize = 2;
 const WAITING_EVENTS: usize = 4096;
 /// One request to Discord or for an attachment, its answer included.
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
+/// A ping may be led on a few times on its host.
+const MOST_REDIRECTS: usize = 3;
 /// Running turns get this long of the thirty seconds that a container has to stop.
 const GRACE: Duration = Duration::from_secs(20);
 /// How often the YAML is looked at.
@@ -213,7 +215,7 @@ fn client(config: &Config, total: Option<Duration>) -> anyhow::Result<reqwest::C
         .user_agent(concat!("kotonoha/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(llm::CONNECT_TIMEOUT)
         .pool_idle_timeout(Duration::from_secs(60))
-        .redirect(reqwest::redirect::Policy::limited(3));
+        .redirect(reqwest::redirect::Policy::custom(same_host));
     if let Some(total) = total {
         builder = builder.timeout(total);
     }
@@ -226,6 +228,16 @@ fn client(config: &Config, total: Option<Duration>) -> anyhow::Result<reqwest::C
         }
     }
     builder.build().context("building the HTTP client")
+}
+
+/// Nothing that we ask is answered by another host: a redirect must not lead into the owner's network.
+fn same_host(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action {
+    let first = attempt.previous().first().and_then(|url| url.host_str());
+    if attempt.previous().len() <= MOST_REDIRECTS && attempt.url().host_str() == first {
+        attempt.follow()
+    } else {
+        attempt.stop()
+    }
 }
 
 async fn rooms(

@@ -15,16 +15,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval};
 
 use crate::catch_up;
-use crate::commands;
+use crate::commands::{self, Desk};
 use crate::conversation::Conversations;
 use crate::discord::wire::{Channel, Message};
 use crate::discord::{Event, Inbound, Place, PlaceKind, Places};
 use crate::router::{Route, Surroundings, route};
-use crate::turn::{Outcome, Rooms};
+use crate::store::OpenTurn;
+use crate::turn::{Again, Outcome, Rooms, Wish};
 use cursor::Cursor;
 
 /// Messages found by looking back that may wait.
 const WAITING_CAUGHT: usize = 256;
+/// Turns to be answered once more that may wait.
+const WAITING_AGAIN: usize = 64;
 /// Ends of turns that may wait.
 const WAITING_OUTCOMES: usize = 1024;
 /// How often the intake looks after its house.
@@ -65,6 +68,12 @@ pub(crate) struct Look {
     since: u64,
 }
 
+/// A turn on its way: who asked, and how it is told what they want of it.
+struct Running {
+    asker: u64,
+    wish: watch::Sender<Wish>,
+}
+
 /// The intake.
 pub struct Intake {
     rooms: Arc<Rooms>,
@@ -72,8 +81,10 @@ pub struct Intake {
     places: Places,
     own_threads: HashSet<u64>,
     conversations: Conversations,
-    /// Turns on their way, and how each is told that its question was deleted.
-    running: HashMap<u64, watch::Sender<bool>>,
+    /// Turns on their way.
+    running: HashMap<u64, Running>,
+    /// Turns to be answered once more.
+    again: Line<(Box<OpenTurn>, Again)>,
     outcomes: Line<(u64, Option<Outcome>)>,
     caught: Line<Caught>,
     cursor: Cursor,
@@ -112,6 +123,7 @@ impl Intake {
             own_threads,
             conversations: Conversations::new(idle),
             running: HashMap::new(),
+            again: mpsc::channel(WAITING_AGAIN),
             outcomes: mpsc::channel(WAITING_OUTCOMES),
             caught: mpsc::channel(WAITING_CAUGHT),
             cursor,
@@ -142,6 +154,7 @@ impl Intake {
                 },
                 Some((id, outcome)) = self.outcomes.1.recv() => self.ended(id, outcome),
                 Some(caught) = self.caught.1.recv() => self.catch(caught),
+                Some((open, again)) = self.again.1.recv() => self.take_up(*open, Some(again)),
                 _ = ticks.tick() => self.tick().await,
             }
         }
@@ -155,6 +168,7 @@ impl Intake {
         // What they tell at their end is stored by themselves.
         drop(self.outcomes.1);
         drop(self.caught.1);
+        drop(self.again.1);
         let left = self.conversations.drain(grace).await;
         self.cursor.save(&self.rooms.store).await;
         tracing::info!(
@@ -209,8 +223,12 @@ impl Intake {
             }
             Event::Interaction(interaction) => {
                 let rooms = Arc::clone(&self.rooms);
+                let desk = Desk {
+                    stopping: self.stop(&interaction),
+                    again: self.again.0.clone(),
+                };
                 self.conversations
-                    .aside(commands::serve(rooms, *interaction));
+                    .aside(commands::serve(rooms, *interaction, desk));
             }
         }
     }

@@ -112,6 +112,8 @@ pub enum Stop {
     End,
     /// It reached the length limit.
     Length,
+    /// Whoever asked wanted no more of it: the text is what had come, perhaps nothing.
+    Asked,
 }
 
 /// A whole answer.
@@ -221,7 +223,20 @@ impl Models {
         prompt: &Prompt,
         deltas: mpsc::Sender<Delta>,
     ) -> Result<Completion, Error> {
-        chain::complete(&self.config, &self.client, prompt, deltas).await
+        self.complete_until(prompt, deltas, std::future::pending())
+            .await
+    }
+
+    /// The same, until `enough`: then the request is closed at once, no other model is asked, and what had come is
+    /// the answer, with [`Stop::Asked`] and what it took.
+    pub async fn complete_until(
+        &self,
+        prompt: &Prompt,
+        deltas: mpsc::Sender<Delta>,
+        enough: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Completion, Error> {
+        let call = (prompt, deltas, Box::pin(enough) as chain::Enough);
+        chain::complete(&self.config, &self.client, call).await
     }
 
     /// The same without a listener.

@@ -74,6 +74,44 @@ impl Note {
         }
     }
 
+    /// Stands under an answer that its asker stopped.
+    #[must_use]
+    pub fn stopped(language: Language) -> &'static str {
+        match language {
+            Language::Ja => {
+                "-# ここで止めました。続きがほしくなったら、「もう一度」を押してください。"
+            }
+            Language::En => "-# I stopped here. Press \"Again\" whenever you would like more.",
+        }
+    }
+
+    /// Stands under the first answer in a thread that we opened.
+    #[must_use]
+    pub fn new_thread(language: Language) -> &'static str {
+        match language {
+            Language::Ja => {
+                "-# このスレッドの中では、わたしへのメンションはいりません。ここは、このチャンネルを見られる人みんなが読めます。ふたりで話したいときは `/chat start` をどうぞ。"
+            }
+            Language::En => {
+                "-# No mention is needed in this thread. Everyone who can see this channel can read it. `/chat start` opens a place for the two of us."
+            }
+        }
+    }
+
+    /// `text` without the remarks at its end: they are said once, and never remembered.
+    #[must_use]
+    pub fn without_remarks(text: &str) -> &str {
+        let mut kept = text.trim_end();
+        while let Some(at) = kept.rfind("-# ") {
+            let begins_line = at == 0 || kept[..at].ends_with('\n');
+            if !begins_line || kept[at..].contains('\n') {
+                break;
+            }
+            kept = kept[..at].trim_end();
+        }
+        kept
+    }
+
     /// Whether `text` is the holding note, in any language.
     #[must_use]
     pub fn is_holding(text: &str) -> bool {
@@ -91,6 +129,25 @@ impl From<&llm::Error> for Note {
             llm::Error::SpendCap => Self::Resting,
             llm::Error::RateLimited { .. } => Self::Busy,
             _ => Self::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remarks_are_lines_at_the_end_alone() {
+        let both = format!(
+            "hello\n{}\n{}",
+            Note::more(Language::En),
+            Note::new_thread(Language::En)
+        );
+        assert_eq!(Note::without_remarks(&both), "hello");
+        assert_eq!(Note::without_remarks(Note::stopped(Language::Ja)), "");
+        for kept in ["a -# b", "-# small\nand more", "# title", ""] {
+            assert_eq!(Note::without_remarks(kept), kept);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`Store::finish_turn`] makes the answer durable once Discord has taken it. Calls that arrive together share one
 //! commit.
 
+mod again;
 mod forget;
 mod history;
 mod import;
@@ -19,6 +20,7 @@ mod usage;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use again::{Reopen, Reopened};
 pub use forget::{Exported, Forgotten, Tombstone};
 pub use history::{Remembered, Role};
 pub use import::Report as ImportReport;

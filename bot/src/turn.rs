@@ -1,12 +1,14 @@
 //! One question and its answer. [`answer`] is the straight line: `begin_turn` (in the intake) → place → prompt →
 //! complete (streaming into the reply) → `finish_turn`.
 
+mod again;
 mod enclosures;
 mod gate;
 mod listen;
 mod outcome;
 mod speaker;
 mod ways;
+mod wish;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,12 +31,15 @@ use crate::purse::Purse;
 use crate::router::thread_name;
 use crate::settings::Settings;
 use crate::store::{Remembered, Role, Scope, State, Store, Way};
+pub use again::Again;
 pub use gate::Gate;
+use listen::Heard;
 pub use outcome::Outcome;
 pub(crate) use outcome::disk_trouble;
 use outcome::{Ended, Trouble};
 use speaker::Speaker;
 use ways::Ways;
+pub use wish::Wish;
 
 /// Without a first word for this long, the member hears that they are heard.
 const HOLD_AFTER: Duration = Duration::from_secs(15);
@@ -107,8 +112,10 @@ pub struct Turn {
     pub is_from_store: bool,
     /// Whether it is too old to be answered, and only to be closed.
     pub is_expired: bool,
-    /// True when the question was deleted.
-    pub deleted: watch::Receiver<bool>,
+    /// Set when its answer is wanted once more, in the place of the one that stands.
+    pub again: Option<Again>,
+    /// Whether an answer is still wanted.
+    pub wish: watch::Receiver<Wish>,
 }
 
 /// Where the answer goes.
@@ -137,17 +144,24 @@ pub async fn answer(rooms: Arc<Rooms>, mut turn: Turn) -> Outcome {
         // The wait at the gate is no slowness of a model's.
         turn.begun = Instant::now();
     }
-    if turn.is_from_store && is_gone(&rooms, &mut turn).await {
-        let place = here(&turn);
-        return outcome::conclude(&rooms, &turn, place, Err(Trouble::Deleted)).await;
-    }
+    let is_gone = turn.is_from_store && is_gone(&rooms, &mut turn).await;
     let mut place = here(&turn);
-    let mut deleted = turn.deleted.clone();
-    let ended = tokio::select! {
-        ended = straight_line(&rooms, &turn, &mut place) => ended,
-        () = outcome::until_deleted(&mut deleted) => Err(Trouble::Deleted),
+    let ended = if is_gone {
+        Err(Trouble::Deleted)
+    } else {
+        tokio::select! {
+            ended = straight_line(&rooms, &turn, &mut place) => ended,
+            () = wish::until(turn.wish.clone(), Wish::Gone) => Err(Trouble::Deleted),
+        }
     };
-    outcome::conclude(&rooms, &turn, place, ended).await
+    let note = ended
+        .as_ref()
+        .map_or(Some(Note::Failed), |ended| ended.note);
+    let outcome = outcome::conclude(&rooms, &turn, place, ended).await;
+    if let Some(again) = &turn.again {
+        again.tell(&rooms, note).await;
+    }
+    outcome
 }
 
 /// The question as it stands on Discord now; true when it was deleted while we were away.
@@ -169,6 +183,12 @@ async fn is_gone(rooms: &Rooms, turn: &mut Turn) -> bool {
 }
 
 async fn straight_line(rooms: &Rooms, turn: &Turn, place: &mut Place) -> Result<Ended, Trouble> {
+    if let Some(again) = &turn.again {
+        *place = again.place(turn);
+        let stood = again.stood(rooms).await?;
+        let mut speaker = Speaker::instead(rooms, turn, *place, stood);
+        return speak(rooms, turn, &mut speaker).await;
+    }
     let standing = look_up(rooms, turn).await?;
     if let Standing::Complete { channel, ids, text } = standing {
         if turn.way == Way::Mention && channel == turn.inbound.channel {
@@ -207,11 +227,11 @@ async fn speak(rooms: &Rooms, turn: &Turn, speaker: &mut Speaker<'_>) -> Result<
     }
     let _typing = speaker.typing();
     let history = history(rooms, turn, speaker.place.scope).await?;
-    let (prompt, leave) = build_prompt(rooms, turn, &ways, &history).await;
+    let (prompt, heard) = build_prompt(rooms, turn, ways, &history).await;
     let Ok(reserved) = rooms.purse.reserve(&prompt) else {
         return speaker.note(Note::Resting, State::Failed).await;
     };
-    listen::listen(rooms, turn, speaker, reserved, (ways, leave)).await
+    listen::listen(rooms, turn, speaker, reserved, &heard).await
 }
 
 /// After a restart or an outage, Discord knows whether an answer stands already.
@@ -309,13 +329,19 @@ async fn wait_admitted(
     tokio::pin!(waiting);
     tokio::select! {
         biased;
+        // Not wanted any more: whoever listens to the model learns of it at once.
+        () = wish::until(turn.wish.clone(), Wish::Enough) => return Ok(Ok(())),
         admitted = &mut waiting => return Ok(admitted),
         () = sleep_until(turn.begun + HOLD_AFTER) => {}
     }
     if !speaker.has_spoken() {
         speaker.hold().await?;
     }
-    Ok(waiting.await)
+    tokio::select! {
+        biased;
+        () = wish::until(turn.wish.clone(), Wish::Enough) => Ok(Ok(())),
+        admitted = &mut waiting => Ok(admitted),
+    }
 }
 
 async fn admitted(rooms: &Rooms, turn: &Turn) -> Result<(), Busy> {
@@ -369,23 +395,28 @@ fn pair_up(remembered: Vec<Remembered>) -> Vec<prompt::Turn> {
 async fn build_prompt(
     rooms: &Rooms,
     turn: &Turn,
-    ways: &Ways,
+    ways: Ways,
     history: &[prompt::Turn],
-) -> (Prompt, Leave) {
+) -> (Prompt, Heard) {
     let manner = &rooms.manner;
-    let question = enclosures::question(rooms, turn).await;
+    let enclosed = enclosures::question(rooms, turn).await;
     let today = prompt::today(manner.language, daemon_kit::time::now(), &manner.zone);
     let mut prompt = prompt::build(
         &ways.persona().prompt,
         manner.language,
         &today,
         history,
-        &question,
+        &enclosed.question,
         manner.context_tokens,
     );
     prompt.choice = ways.choice();
     let said: Vec<&str> = history.iter().map(|turn| turn.question.as_str()).collect();
-    (prompt, Leave::of(&turn.inbound.text, &said))
+    let heard = Heard {
+        leave: Leave::of(&turn.inbound.text, &said),
+        ways,
+        remark: enclosed.remark,
+    };
+    (prompt, heard)
 }
 
 /// What is told to the owner when a model fails in a way that only the owner can mend.

@@ -177,7 +177,7 @@ fn waited(world: &World, said: Id, token: &str) -> bool {
             || world
                 .answers(said)
                 .iter()
-                .any(|message| message.content == echo(token))
+                .any(|message| message.words() == echo(token))
         {
             return true;
         }
@@ -202,7 +202,7 @@ fn judge(world: &World, house: &House, said: &[(Id, String)], outcome: &mut Outc
     // Nothing else was said: no note of failure, no half answer left standing.
     let mine = world.spoken();
     for message in mine.iter().filter(|message| !message.expected) {
-        if !said.iter().any(|(_, token)| message.content == echo(token)) {
+        if !said.iter().any(|(_, token)| message.words() == echo(token)) {
             outcome
                 .violations
                 .push(format!("nobody asked for: {}", message.content));

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use daemon_kit::text::Language;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::request::{Button, MANAGE_CHANNELS, Request, may};
-use super::{channel, chat, people, speak, usage};
+use super::{again, channel, chat, people, speak, usage};
 use crate::discord::interaction::quiet_delay;
 use crate::discord::{Interaction, rest};
 use crate::notes::Note;
 use crate::reply;
-use crate::store::{self, Scope};
-use crate::turn::Rooms;
+use crate::store::{self, OpenTurn, Scope};
+use crate::turn::{Again, Rooms};
 
 /// Discord lets us answer for fifteen minutes.
 const LONGEST_WORK: Duration = Duration::from_mins(10);
@@ -50,19 +50,56 @@ impl Reply {
     }
 }
 
-/// The buttons under an answer that everybody sees: more, for whoever presses alone; delete, for the asker alone.
+/// What buttons stand under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Under {
+    /// An answer that is being written.
+    Growing,
+    /// A whole answer.
+    Answer {
+        /// Whether there is more than is shown.
+        has_more: bool,
+    },
+    /// A kind note that stands for an answer.
+    Note,
+}
+
+/// The buttons under what everybody sees: more, for whoever presses alone; stop, again, delete, for the asker alone.
 #[must_use]
-pub fn buttons(turn: u64, has_more: bool, language: Language) -> Value {
-    let (more, delete) = match language {
-        Language::Ja => ("もっと", "消す"),
-        Language::En => ("More", "Delete"),
+pub fn buttons(turn: u64, under: Under, language: Language) -> Value {
+    let (stop, more, again, delete) = match language {
+        Language::Ja => ("止める", "もっと", "もう一度", "消す"),
+        Language::En => ("Stop", "More", "Again", "Delete"),
     };
-    let mut buttons = Vec::new();
-    if has_more {
-        buttons.push((Button::More(String::new()), more));
-    }
-    buttons.push((Button::Delete(turn), delete));
-    row(&buttons)
+    let more = (Button::More(String::new()), more);
+    let again = (Button::Again(turn), again);
+    let delete = (Button::Delete(turn), delete);
+    row(&match under {
+        Under::Growing => vec![(Button::Stop(turn), stop)],
+        Under::Answer { has_more: true } => vec![more, again, delete],
+        Under::Answer { has_more: false } => vec![again, delete],
+        Under::Note => vec![again],
+    })
+}
+
+/// What became of the wish to stop an answer, which the intake hears first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopping {
+    /// The turn has been told.
+    Told,
+    /// Somebody else asked that question.
+    NotTheirs,
+    /// It is not being written now.
+    Over,
+}
+
+/// What a command needs from the intake, which alone owns the turns on their way.
+#[derive(Debug)]
+pub struct Desk {
+    /// For the button that stops.
+    pub stopping: Option<Stopping>,
+    /// Takes what is to be answered once more.
+    pub again: mpsc::Sender<(Box<OpenTurn>, Again)>,
 }
 
 fn row(buttons: &[(Button, &'static str)]) -> Value {
@@ -105,7 +142,7 @@ pub async fn register(rooms: Arc<Rooms>, application: u64) {
 }
 
 /// Answers an interaction, whatever happens.
-pub async fn serve(rooms: Arc<Rooms>, interaction: Interaction) {
+pub async fn serve(rooms: Arc<Rooms>, interaction: Interaction, desk: Desk) {
     let request = Request::of(&interaction);
     match rooms.rest.answer(&interaction, &quiet_delay()).await {
         // It may have been taken all the same: then the answer below still arrives.
@@ -120,7 +157,7 @@ pub async fn serve(rooms: Arc<Rooms>, interaction: Interaction) {
     let Ok(_permit) = AT_ONCE.acquire().await else {
         return;
     };
-    let reply = match timeout(LONGEST_WORK, work(&rooms, &interaction, request)).await {
+    let reply = match timeout(LONGEST_WORK, work(&rooms, &interaction, request, desk)).await {
         Ok(Ok(reply)) => reply,
         Ok(Err(trouble)) => {
             tracing::warn!(event = "command.failed", error = %trouble, "a command could not be carried out");
@@ -128,6 +165,10 @@ pub async fn serve(rooms: Arc<Rooms>, interaction: Interaction) {
         }
         Err(_) => Reply::new(Note::Failed.text(language)),
     };
+    if reply == Reply::default() {
+        // A turn answers in our place.
+        return;
+    }
     if let Err(error) = say(&rooms, &interaction, &reply).await {
         tracing::info!(event = "command.unanswered", error = %error, "a command's answer could not be delivered");
     }
@@ -137,6 +178,7 @@ async fn work(
     rooms: &Rooms,
     interaction: &Interaction,
     request: Request,
+    desk: Desk,
 ) -> Result<Reply, Trouble> {
     let language = rooms.manner.language;
     match request {
@@ -158,6 +200,8 @@ async fn work(
         Request::Why => Ok(Reply::new(chat::why(language))),
         Request::Help => Ok(Reply::new(people::help(rooms))),
         Request::Press(Button::Delete(turn)) => people::delete(rooms, interaction, turn).await,
+        Request::Press(Button::Stop(_)) => Ok(again::stop(desk.stopping, language)),
+        Request::Press(Button::Again(turn)) => again::again(rooms, interaction, turn, &desk).await,
         Request::Press(Button::Thanks) => Ok(Reply::new(match language {
             Language::Ja => "こちらこそ、ありがとうございます。またいつでも。",
             Language::En => "Thank you, too. Whenever you like.",

@@ -60,6 +60,10 @@ pub enum Button {
     More(String),
     /// Take an answer away, and forget its question; holds the turn.
     Delete(u64),
+    /// No more of an answer that is being written; holds the turn.
+    Stop(u64),
+    /// Another answer in the place of this one; holds the turn.
+    Again(u64),
     /// It was enough, or: thank you.
     Thanks,
     /// Leave everything as it is.
@@ -72,6 +76,8 @@ impl Button {
     pub fn id(&self) -> String {
         let id = match self {
             Self::Delete(turn) => return format!("delete:{turn}"),
+            Self::Stop(turn) => return format!("stop:{turn}"),
+            Self::Again(turn) => return format!("again:{turn}"),
             Self::Forget(false) => "forget:here",
             Self::Forget(true) => "forget:everywhere",
             Self::Undo => "reset:undo",
@@ -108,15 +114,24 @@ impl Request {
                 "more" => Button::More(under),
                 "thanks" => Button::Thanks,
                 "keep" => Button::Keep,
-                id => match id
-                    .strip_prefix("delete:")
-                    .and_then(|turn| turn.parse().ok())
-                {
-                    Some(turn) => Button::Delete(turn),
+                id => match of_turn(id) {
+                    Some(button) => button,
                     None => return Self::Unknown,
                 },
             },
         )
+    }
+}
+
+/// A button that belongs to one turn.
+fn of_turn(id: &str) -> Option<Button> {
+    let (name, turn) = id.split_once(':')?;
+    let turn = turn.parse().ok()?;
+    match name {
+        "delete" => Some(Button::Delete(turn)),
+        "stop" => Some(Button::Stop(turn)),
+        "again" => Some(Button::Again(turn)),
+        _ => None,
     }
 }
 

@@ -67,6 +67,8 @@ fn options_and_targets_are_read() {
         Button::Thanks,
         Button::Keep,
         Button::Delete(7),
+        Button::Stop(7),
+        Button::Again(u64::MAX),
     ] {
         assert_eq!(press(&button.id()), Request::Press(button));
     }

@@ -33,6 +33,9 @@ const MOST_PAUSES: u32 = 8;
 /// More than this is no answer of Discord's to anything we ask.
 const MOST_BYTES: usize = 8 << 20;
 
+/// Where Discord keeps attachments.
+const FILE_HOSTS: [&str; 2] = ["cdn.discordapp.com", "media.discordapp.net"];
+
 const BACKOFF: daemon_kit::backoff::Backoff = daemon_kit::backoff::Backoff {
     base: Duration::from_millis(400),
     max: Duration::from_secs(8),
@@ -135,6 +138,25 @@ impl Rest {
     #[must_use]
     pub fn is_elsewhere(&self) -> bool {
         self.other_host.is_some()
+    }
+
+    /// Whether a file at `url` is one that Discord keeps (or the host that stands in for it): the only addresses from
+    /// which attachments are fetched, whatever an event says.
+    #[must_use]
+    pub fn keeps_files_at(&self, url: &str) -> bool {
+        let Ok(url) = reqwest::Url::parse(url) else {
+            return false;
+        };
+        match &self.other_host {
+            Some(host) => reqwest::Url::parse(host).is_ok_and(|host| host.origin() == url.origin()),
+            None => {
+                url.scheme() == "https"
+                    && url.port_or_known_default() == Some(443)
+                    && url
+                        .host_str()
+                        .is_some_and(|host| FILE_HOSTS.contains(&host))
+            }
+        }
     }
 
     /// Discord's clock: ours, corrected by what its answers say.

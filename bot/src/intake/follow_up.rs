@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Caught, Intake, Look};
+use super::{Caught, Intake, Look, Running};
 use crate::catch_up;
 use crate::discord::Inbound;
 use crate::discord::wire::{Id, Message};
 use crate::store::OpenTurn;
-use crate::turn::{self, Rooms, Turn};
+use crate::turn::{self, Again, Rooms, Turn, Wish};
 
 impl Intake {
     /// Takes up every turn that is open and not on its way.
@@ -30,7 +30,7 @@ impl Intake {
                     );
                 }
                 for open in open {
-                    self.take_up(open);
+                    self.take_up(open, None);
                 }
             }
             Err(error) => {
@@ -47,12 +47,14 @@ impl Intake {
         }
     }
 
-    fn take_up(&mut self, open: OpenTurn) {
-        let (tell, deleted) = watch::channel(false);
+    /// Takes a turn of the store into its mailbox: one that was left, or one to be answered `again`.
+    pub(super) fn take_up(&mut self, open: OpenTurn, again: Option<Again>) {
+        let (tell, wish) = watch::channel(Wish::default());
         let new = open.turn;
         let now = self.rooms.rest.now();
-        let is_expired = catch_up::is_expired(new.said_at, now, self.rules.catch_up_minutes);
-        let (id, scope) = (new.id, new.scope);
+        let minutes = self.rules.catch_up_minutes;
+        let is_expired = again.is_none() && catch_up::is_expired(new.said_at, now, minutes);
+        let (id, scope, asker) = (new.id, new.scope, new.user);
         let turn = Turn {
             home: self.places.home(new.channel),
             inbound: Inbound {
@@ -72,17 +74,18 @@ impl Intake {
             way: new.way,
             scope,
             begun: Instant::now(),
-            may_stand: true,
+            may_stand: again.is_none(),
             is_from_store: true,
             is_expired,
-            deleted,
+            again,
+            wish,
         };
         let (rooms, outcomes) = (Arc::clone(&self.rooms), self.outcomes.0.clone());
         let work = async move {
             let outcome = turn::answer(rooms, turn).await;
             outcomes.send((id, Some(outcome))).await.ok();
         };
-        self.running.insert(id, tell);
+        self.running.insert(id, Running { asker, wish: tell });
         self.post(scope, id, Box::pin(work));
     }
 

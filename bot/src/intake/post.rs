@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::Intake;
-use crate::discord::{Inbound, Outbound, nonce};
+use super::{Intake, Running};
+use crate::commands::{Button, Request, Stopping};
+use crate::discord::{Inbound, Interaction, Outbound, nonce};
 use crate::notes::Note;
 use crate::store::{BeginTurn, NewTurn, Scope, Store, Way};
-use crate::turn::{self, Rooms, Turn, disk_trouble};
+use crate::turn::{self, Rooms, Turn, Wish, disk_trouble};
 
 /// How long a question waits for the disk before it is left to the next look back.
 const STORE_ATTEMPTS: u32 = 8;
@@ -44,8 +45,8 @@ impl Intake {
             new,
             unstored,
         ));
-        let (tell, deleted) = watch::channel(false);
-        let id = inbound.id;
+        let (tell, wish) = watch::channel(Wish::default());
+        let (id, asker) = (inbound.id, inbound.author);
         let turn = Turn {
             home: self.places.home(inbound.channel),
             inbound,
@@ -55,7 +56,8 @@ impl Intake {
             may_stand,
             is_from_store: false,
             is_expired: false,
-            deleted,
+            again: None,
+            wish,
         };
         let (rooms, outcomes) = (Arc::clone(&self.rooms), self.outcomes.0.clone());
         let work = async move {
@@ -65,7 +67,7 @@ impl Intake {
             };
             outcomes.send((id, outcome)).await.ok();
         };
-        self.running.insert(id, tell);
+        self.running.insert(id, Running { asker, wish: tell });
         self.post(scope, id, Box::pin(work));
     }
 
@@ -84,12 +86,33 @@ impl Intake {
 
     /// A question was deleted: what is running stops, and its answer goes.
     pub(super) fn deleted(&mut self, id: u64) {
-        if let Some(tell) = self.running.get(&id) {
-            tell.send_replace(true);
+        if let Some(running) = self.running.get(&id) {
+            running.wish.send_replace(Wish::Gone);
         }
         let rooms = Arc::clone(&self.rooms);
         self.conversations
             .aside(async move { erase(&rooms, id).await });
+    }
+
+    /// A press of the button that stops reaches its turn before anything else is done about it; `None` for all others.
+    pub(super) fn stop(&self, interaction: &Interaction) -> Option<Stopping> {
+        let Request::Press(Button::Stop(turn)) = Request::of(interaction) else {
+            return None;
+        };
+        Some(match self.running.get(&turn) {
+            Some(running) if running.asker == interaction.user() => {
+                running.wish.send_if_modified(|wish| {
+                    let is_wanted = *wish == Wish::Wanted;
+                    if is_wanted {
+                        *wish = Wish::Enough;
+                    }
+                    is_wanted
+                });
+                Stopping::Told
+            }
+            Some(_) => Stopping::NotTheirs,
+            None => Stopping::Over,
+        })
     }
 }
 

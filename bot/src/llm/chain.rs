@@ -1,5 +1,6 @@
 //! The chain: which model is asked, how often, after what pause, and when the next one is.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use daemon_kit::backoff::Backoff;
@@ -22,6 +23,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// An answer longer than this is cut: no model means that.
 const TEXT_LIMIT: usize = 256 * 1024;
 
+/// Ends when whoever asked wants no more.
+pub(super) type Enough = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Length and liveliness of one answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Shape {
@@ -32,12 +36,12 @@ pub(super) struct Shape {
 pub(super) async fn complete(
     config: &Config,
     client: &reqwest::Client,
-    prompt: &Prompt,
-    deltas: mpsc::Sender<Delta>,
+    (prompt, deltas, enough): (&Prompt, mpsc::Sender<Delta>, Enough),
 ) -> Result<Completion, Error> {
     let mut chain = Chain {
         config,
         client,
+        enough,
         audience: Audience {
             deltas,
             shown: false,
@@ -73,6 +77,8 @@ pub(super) fn order(config: &Config, choice: &Choice) -> Vec<ModelName> {
 struct Chain<'a> {
     config: &'a Config,
     client: &'a reqwest::Client,
+    /// Asked no more once it has come: the walk is over then.
+    enough: Enough,
     audience: Audience,
     wasted: Vec<(String, Usage)>,
 }
@@ -86,6 +92,7 @@ impl Chain<'_> {
                     completion.wasted = std::mem::take(&mut self.wasted);
                     return Ok(completion);
                 }
+                Err(Error::Cancelled) => return Ok(self.nothing(&model)),
                 Err(error) => {
                     tracing::warn!(event = "model.failed", %model, %error, "the next model of the chain is asked");
                     first_error.get_or_insert(error);
@@ -94,6 +101,21 @@ impl Chain<'_> {
         }
         // The first model is the one that the owner chose: its failure is the one to explain.
         Err(first_error.unwrap_or(Error::UnknownModel))
+    }
+
+    /// No more was wanted before a word had come. What broke off last is what is paid for.
+    fn nothing(&mut self, model: &ModelName) -> Completion {
+        let (model, usage) = self
+            .wasted
+            .pop()
+            .unwrap_or_else(|| (model.to_string(), Usage::default()));
+        Completion {
+            model,
+            text: String::new(),
+            usage,
+            wasted: std::mem::take(&mut self.wasted),
+            stop: Stop::Asked,
+        }
     }
 
     /// Asks one model until it answers or further asking is of no use.
@@ -118,7 +140,11 @@ impl Chain<'_> {
             tries += 1;
             let error = &failure.error;
             tracing::info!(event = "model.retried", %model, %error, tries, "the model is asked again after a pause");
-            sleep(pause).await;
+            tokio::select! {
+                biased;
+                () = &mut self.enough => return Err(Error::Cancelled),
+                () = sleep(pause) => {}
+            }
         }
     }
 
@@ -149,18 +175,19 @@ impl Chain<'_> {
                 return Ok(gathered.finish(model, prompt).await?);
             }
         };
-        let outcome = http::stream(
-            self.client,
-            call,
-            config.timeout,
-            reader.as_mut(),
-            &mut gathered,
-        )
-        .await;
+        let outcome = tokio::select! {
+            // Leaving the stream closes the connection, and with it ends the cost.
+            biased;
+            () = &mut self.enough => Err(Error::Cancelled.into()),
+            outcome = http::stream(self.client, call, config.timeout, reader.as_mut(), &mut gathered) => outcome,
+        };
         let spent = gathered.usage(prompt);
         let began = gathered.begun();
         let outcome = match outcome {
             Ok(()) => gathered.finish(model, prompt).await.map_err(Failure::from),
+            Err(failure) if failure.error == Error::Cancelled && gathered.has_words() => {
+                return Ok(gathered.left_off(model, spent));
+            }
             Err(failure) => Err(failure),
         };
         if outcome.is_err() && began {
@@ -324,6 +351,21 @@ impl<'a> Gathered<'a> {
         Usage {
             input_tokens,
             output_tokens,
+        }
+    }
+
+    fn has_words(&self) -> bool {
+        !self.text.trim().is_empty()
+    }
+
+    /// The answer as far as it had come when no more was wanted.
+    fn left_off(self, model: &ModelName, usage: Usage) -> Completion {
+        Completion {
+            model: model.to_string(),
+            text: self.text,
+            usage,
+            wasted: Vec::new(),
+            stop: Stop::Asked,
         }
     }
 

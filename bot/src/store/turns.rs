@@ -1,11 +1,11 @@
 //! The inbox and the outbox: one row per inbound message, begun before work and finished when Discord has the reply.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::history::Role;
 use super::usage::{self, Spent};
-use super::{Error, Scope, Store};
+use super::{Error, Scope, Store, again};
 
 /// How the member reached us; decides priority and where the answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,7 +73,7 @@ impl State {
         }
     }
 
-    fn from_code(code: i64) -> Self {
+    pub(super) fn from_code(code: i64) -> Self {
         match code {
             0 => Self::Open,
             1 => Self::Answered,
@@ -333,15 +333,19 @@ fn insert_message(
 }
 
 fn finish(connection: &Connection, finish: &FinishTurn) -> Result<(), Error> {
-    let begun: Option<i64> = connection
-        .prepare_cached("SELECT conversation FROM turns WHERE id = ?1 AND state = 0")?
-        .query_row([finish.id as i64], |row| row.get(0))
+    let begun: Option<(i64, bool)> = connection
+        .prepare_cached(
+            "SELECT conversation, finished_ms IS NOT NULL FROM turns WHERE id = ?1 AND state = 0",
+        )?
+        .query_row([finish.id as i64], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     if let Some(spent) = &finish.spent {
         usage::add(connection, spent)?;
     }
     // Erased or forgotten while it was being answered: its words must not come back.
-    let Some(begun) = begun else { return Ok(()) };
+    let Some((begun, is_again)) = begun else {
+        return Ok(());
+    };
     let belongs = conversation(
         connection,
         &finish.scope.to_string(),
@@ -378,6 +382,9 @@ fn finish(connection: &Connection, finish: &FinishTurn) -> Result<(), Error> {
         )?;
     }
     if let Some(answer) = &finish.answer {
+        if is_again && again::replace_answer(connection, belongs, finish.id, answer)? {
+            return Ok(());
+        }
         let answer = Said {
             role: Role::Companion,
             user: None,
@@ -390,34 +397,43 @@ fn finish(connection: &Connection, finish: &FinishTurn) -> Result<(), Error> {
 }
 
 fn open_turns(connection: &Connection) -> Result<Vec<OpenTurn>, Error> {
-    let mut statement = connection.prepare(
-        "SELECT t.id, c.scope, c.own, t.channel, t.guild, t.user, t.way, t.accepted_ms, m.at_ms, m.text
-         FROM turns t JOIN conversations c ON c.id = t.conversation
-         LEFT JOIN messages m ON m.conversation = t.conversation AND m.turn = t.id AND m.role = 0
-         WHERE t.state = 0 ORDER BY t.id",
-    )?;
+    let mut statement =
+        connection.prepare(&format!("{OPEN_TURN} WHERE t.state = 0 ORDER BY t.id"))?;
     let mut rows = statement.query([])?;
     let mut turns = Vec::new();
     while let Some(row) = rows.next()? {
-        let scope: String = row.get(1)?;
-        let accepted_ms: i64 = row.get(7)?;
-        let Ok(scope) = scope.parse() else { continue };
-        turns.push(OpenTurn {
-            turn: NewTurn {
-                id: row.get::<_, i64>(0)? as u64,
-                scope,
-                own: row.get(2)?,
-                channel: row.get::<_, i64>(3)? as u64,
-                guild: row.get::<_, Option<i64>>(4)?.map(|id| id as u64),
-                user: row.get::<_, i64>(5)? as u64,
-                way: Way::from_code(row.get(6)?),
-                said_at: instant(row.get::<_, Option<i64>>(8)?.unwrap_or(accepted_ms)),
-                text: row.get::<_, Option<String>>(9)?.unwrap_or_default(),
-            },
-            accepted_at: instant(accepted_ms),
-        });
+        turns.extend(open_turn(row)?);
     }
     Ok(turns)
+}
+
+/// Reads turns with their questions; see [`open_turn`].
+pub(super) const OPEN_TURN: &str =
+    "SELECT t.id, c.scope, c.own, t.channel, t.guild, t.user, t.way, t.accepted_ms, m.at_ms, m.text
+     FROM turns t JOIN conversations c ON c.id = t.conversation
+     LEFT JOIN messages m ON m.conversation = t.conversation AND m.turn = t.id AND m.role = 0";
+
+/// One row of [`OPEN_TURN`]; none when its scope is not one of ours.
+pub(super) fn open_turn(row: &Row<'_>) -> Result<Option<OpenTurn>, rusqlite::Error> {
+    let scope: String = row.get(1)?;
+    let accepted_ms: i64 = row.get(7)?;
+    let Ok(scope) = scope.parse() else {
+        return Ok(None);
+    };
+    Ok(Some(OpenTurn {
+        turn: NewTurn {
+            id: row.get::<_, i64>(0)? as u64,
+            scope,
+            own: row.get(2)?,
+            channel: row.get::<_, i64>(3)? as u64,
+            guild: row.get::<_, Option<i64>>(4)?.map(|id| id as u64),
+            user: row.get::<_, i64>(5)? as u64,
+            way: Way::from_code(row.get(6)?),
+            said_at: instant(row.get::<_, Option<i64>>(8)?.unwrap_or(accepted_ms)),
+            text: row.get::<_, Option<String>>(9)?.unwrap_or_default(),
+        },
+        accepted_at: instant(accepted_ms),
+    }))
 }
 
 /// A stored instant; one that cannot be is the beginning of time.

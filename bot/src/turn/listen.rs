@@ -10,12 +10,13 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::outcome::{Ended, Trouble};
 use super::speaker::Speaker;
 use super::ways::Ways;
+use super::wish::{self, Wish};
 use super::{HOLD_AFTER, Rooms, Turn, model_trouble};
-use crate::llm::{self, Completion, Delta, Prompt, Stop};
+use crate::llm::{self, Completion, Delta, Prompt, Stop, Usage};
 use crate::manners::{self, Judge, Leave};
 use crate::notes::Note;
 use crate::purse::Reserved;
-use crate::store::{Purpose, State};
+use crate::store::{Purpose, Scope, State, Way};
 
 /// An answer that comes this fast after its first word is posted whole.
 const GROW_AFTER: Duration = Duration::from_millis(1000);
@@ -26,32 +27,56 @@ const LONGEST_ANSWER: Duration = Duration::from_mins(10);
 /// Pieces that may wait while Discord takes an edit.
 const WAITING_DELTAS: usize = 1024;
 
+/// What is known of a question besides the prompt that came of it.
+pub(super) struct Heard {
+    pub(super) ways: Ways,
+    pub(super) leave: Leave,
+    /// What could not be read of it, for the member.
+    pub(super) remark: Option<String>,
+}
+
+impl Heard {
+    fn judge(&self) -> Judge {
+        Judge::new(&self.ways.persona().law, self.leave)
+    }
+}
+
 /// Asks the model and speaks.
 pub(super) async fn listen(
     rooms: &Rooms,
     turn: &Turn,
     speaker: &mut Speaker<'_>,
     reserved: Reserved,
-    (ways, leave): (Ways, Leave),
+    heard: &Heard,
 ) -> Result<Ended, Trouble> {
     let prompt = reserved.prompt.clone();
-    let completed = match follow(rooms, speaker, &prompt, (&ways, leave)).await? {
+    let completed = match follow(rooms, speaker, &prompt, heard).await? {
         Ok(completion) => completion,
         Err(error) => {
             reserved.release();
             return failed(rooms, turn, speaker, &error).await;
         }
     };
-    let ((text, has_more), rewritten) =
-        settle_wording(rooms, &prompt, &completed, (&ways, leave)).await;
+    if completed.stop == Stop::Asked {
+        return stopped(rooms, speaker, reserved, completed, heard).await;
+    }
+    let (wording, rewritten) = settle_wording(rooms, &prompt, &completed, heard).await;
     let mut paid = vec![completed];
     paid.extend(rewritten);
     let spent = reserved.settle(&paid, Purpose::Answer).await;
-    let mut shown = text.clone();
-    if ways.settings.footer {
-        shown = format!("{text}\n-# {}", paid[0].model);
+    let mut shown = wording.text.clone();
+    let model = heard
+        .ways
+        .settings
+        .footer
+        .then(|| format!("-# {}", paid[0].model));
+    let more = wording.has_more.then(|| Note::more(rooms.manner.language));
+    let of_thread = of_thread(rooms, speaker).await?;
+    let remarks = [more, heard.remark.as_deref(), model.as_deref(), of_thread];
+    for remark in remarks.into_iter().flatten() {
+        shown = format!("{shown}\n{remark}");
     }
-    let ended = match speaker.answer(&shown, has_more).await {
+    let ended = match speaker.answer(&shown, wording.has_more).await {
         Ok(ended) => ended,
         Err(trouble) => {
             // Paid for, though nobody got it.
@@ -60,8 +85,68 @@ pub(super) async fn listen(
         }
     };
     Ok(Ended {
-        answer: Some(text),
+        answer: Some(wording.text),
         spent: Some(spent),
+        ..ended
+    })
+}
+
+/// What a new thread's first answer says of the thread, once. No part of what is remembered.
+async fn of_thread(rooms: &Rooms, speaker: &Speaker<'_>) -> Result<Option<&'static str>, Trouble> {
+    let turn = speaker.turn;
+    let Scope::Thread(thread) = speaker.place.scope else {
+        return Ok(None);
+    };
+    let is_first = match turn.way {
+        Way::Mention => true,
+        Way::FollowUp => {
+            let first = rooms.store.is_first_answer(thread, turn.inbound.id);
+            first.await.map_err(Trouble::Store)?
+        }
+        _ => false,
+    };
+    Ok(is_first.then(|| Note::new_thread(rooms.manner.language)))
+}
+
+/// No more was wanted: what had come whole stays, and what came is paid for.
+async fn stopped(
+    rooms: &Rooms,
+    speaker: &mut Speaker<'_>,
+    reserved: Reserved,
+    completed: Completion,
+    heard: &Heard,
+) -> Result<Ended, Trouble> {
+    let mut judge = heard.judge();
+    let mut text = judge.feed(&completed.text);
+    text.push_str(&judge.pause());
+    let text = text.trim().to_owned();
+    tracing::info!(
+        event = "turn.stopped",
+        turn = speaker.turn.inbound.id,
+        "no more was wanted; what was shown stays"
+    );
+    let spent = if completed.usage == Usage::default() {
+        reserved.release();
+        None
+    } else {
+        Some(reserved.settle(&[completed], Purpose::Answer).await)
+    };
+    let mut shown = format!("{text}\n{}", Note::stopped(rooms.manner.language));
+    if let Some(remark) = of_thread(rooms, speaker).await? {
+        shown = format!("{shown}\n{remark}");
+    }
+    let ended = match speaker.stopped(shown.trim_start()).await {
+        Ok(ended) => ended,
+        Err(trouble) => {
+            if let Some(spent) = spent {
+                rooms.store.spend(spent).await.ok();
+            }
+            return Err(trouble);
+        }
+    };
+    Ok(Ended {
+        answer: (!text.is_empty()).then_some(text),
+        spent,
         ..ended
     })
 }
@@ -88,14 +173,15 @@ async fn follow(
     rooms: &Rooms,
     speaker: &mut Speaker<'_>,
     prompt: &Prompt,
-    (ways, leave): (&Ways, Leave),
+    heard: &Heard,
 ) -> Result<Result<Completion, llm::Error>, Trouble> {
     let (deltas, mut pieces) = mpsc::channel(WAITING_DELTAS);
     // In a set, so that leaving this function ends the request and with it the cost.
     let mut asking = JoinSet::new();
     let (models, asked) = (Arc::clone(&rooms.models), prompt.clone());
-    asking.spawn(async move { models.complete(&asked, deltas).await });
-    let mut judge = Judge::new(&ways.persona().law, leave);
+    let enough = wish::until(speaker.turn.wish.clone(), Wish::Enough);
+    asking.spawn(async move { models.complete_until(&asked, deltas, enough).await });
+    let mut judge = heard.judge();
     let mut growth = Growth::default();
     let turn = speaker.turn;
     let hold_at = turn.begun + HOLD_AFTER;
@@ -128,7 +214,7 @@ async fn follow(
                 tracing::info!(event = "turn.holding", turn = turn.inbound.id, "no first word yet; the member hears that they are heard");
                 speaker.hold().await?;
             }
-            () = sleep_until(grow_at), if ways.is_streaming() && growth.is_due() => {
+            () = sleep_until(grow_at), if heard.ways.is_streaming() && growth.is_due() => {
                 growth.is_new = false;
                 speaker.grow(&growth.text).await?;
             }
@@ -175,31 +261,36 @@ impl Growth {
     }
 }
 
+/// What may be shown of an answer.
+struct Wording {
+    text: String,
+    has_more: bool,
+}
+
 /// The wording that may be shown; one silent rewrite when nothing may.
 async fn settle_wording(
     rooms: &Rooms,
     prompt: &Prompt,
     completed: &Completion,
-    (ways, leave): (&Ways, Leave),
-) -> ((String, bool), Option<Completion>) {
+    heard: &Heard,
+) -> (Wording, Option<Completion>) {
     let language = rooms.manner.language;
+    let instead = || Wording {
+        text: manners::instead(language).to_owned(),
+        has_more: false,
+    };
     let lawful = |completion: &Completion| {
-        let mut judge = Judge::new(&ways.persona().law, leave);
+        let mut judge = heard.judge();
         let mut text = judge.feed(&completion.text);
         let verdict = judge.finish();
         text.push_str(&verdict.rest);
-        (!verdict.is_empty)
-            .then(|| text.trim().to_owned())
-            .map(|text| {
-                if verdict.more || completion.stop == Stop::Length {
-                    (format!("{text}\n{}", Note::more(language)), true)
-                } else {
-                    (text, false)
-                }
-            })
+        (!verdict.is_empty).then(|| Wording {
+            text: text.trim().to_owned(),
+            has_more: verdict.more || completion.stop == Stop::Length,
+        })
     };
-    if let Some(text) = lawful(completed) {
-        return (text, None);
+    if let Some(wording) = lawful(completed) {
+        return (wording, None);
     }
     tracing::info!(
         event = "manners.rewrite",
@@ -207,11 +298,7 @@ async fn settle_wording(
     );
     let again = manners::rewrite(prompt, &completed.text, language);
     match rooms.models.complete_quietly(&again).await {
-        Ok(second) => {
-            let text =
-                lawful(&second).unwrap_or_else(|| (manners::instead(language).to_owned(), false));
-            (text, Some(second))
-        }
-        Err(_) => ((manners::instead(language).to_owned(), false), None),
+        Ok(second) => (lawful(&second).unwrap_or_else(instead), Some(second)),
+        Err(_) => (instead(), None),
     }
 }

@@ -1,11 +1,11 @@
 //! How a turn ends: what is stored, logged and told, once.
 
 use daemon_kit::text::Text;
-use tokio::sync::watch;
 use tokio::time::{Duration, sleep};
 
 use super::{Place, Rooms, Turn};
 use crate::discord::rest;
+use crate::notes::Note;
 use crate::store::{self, FinishTurn, Spent, State};
 
 /// How often a finished turn is written, when the disk refuses, before it is left to the next look.
@@ -29,17 +29,18 @@ pub(super) struct Ended {
     pub(super) spent: Option<Spent>,
     /// Why it failed, for the log.
     pub(super) why: Option<String>,
+    /// What the member reads instead of an answer.
+    pub(super) note: Option<Note>,
 }
 
 impl Ended {
     /// A reply that stood already.
     pub(super) fn adopted(text: String, replies: Vec<u64>) -> Self {
         Self {
-            state: State::Answered,
-            answer: Some(text),
+            answer: (!text.is_empty()).then_some(text),
             replies,
-            spent: None,
             why: Some("stood already".to_owned()),
+            ..Self::silent(State::Answered)
         }
     }
 
@@ -51,6 +52,7 @@ impl Ended {
             replies: Vec::new(),
             spent: None,
             why: None,
+            note: None,
         }
     }
 }
@@ -69,13 +71,6 @@ pub(super) enum Trouble {
 impl From<rest::Error> for Trouble {
     fn from(error: rest::Error) -> Self {
         Self::Discord(error)
-    }
-}
-
-/// Returns when the question was deleted; never, when that cannot happen any more.
-pub(super) async fn until_deleted(deleted: &mut watch::Receiver<bool>) {
-    if deleted.wait_for(|deleted| *deleted).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
+use super::again::Stood;
 use super::outcome::{Ended, Trouble};
 use super::ways::Ways;
 use super::{Place, Rooms, Turn, beside, no_threads};
 use crate::catch_up::{self, GROWING, Standing};
-use crate::commands;
+use crate::commands::{self, Under};
 use crate::discord::{Outbound, Rest, nonce, rest};
 use crate::notes::Note;
 use crate::reply::{self, EditCadence};
@@ -26,6 +27,19 @@ struct Posted {
     /// Unknown when Discord's answer could not be read.
     id: Option<u64>,
     text: String,
+    /// Whether it still grows, or did in another life: then it has a button to stop it.
+    is_growing: bool,
+}
+
+/// What is shown at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// The beginning of more.
+    Growing,
+    /// The whole, when the time for an edit has come.
+    Whole,
+    /// The whole at once: somebody asked for silence.
+    AtOnce,
 }
 
 /// The voice of one turn.
@@ -37,7 +51,9 @@ pub(super) struct Speaker<'a> {
     posted: Vec<Posted>,
     cadence: EditCadence,
     /// Under the last message of a finished answer.
-    buttons: Option<Value>,
+    buttons: Value,
+    /// The answer in whose place this one comes.
+    stood: Option<Stood>,
 }
 
 /// Typing as long as it lives.
@@ -54,7 +70,11 @@ impl<'a> Speaker<'a> {
         let posted = match standing {
             Standing::Partial { posts, .. } => posts
                 .into_iter()
-                .map(|(id, text)| Posted { id: Some(id), text })
+                .map(|(id, text)| Posted {
+                    id: Some(id),
+                    text,
+                    is_growing: true,
+                })
                 .collect(),
             _ => Vec::new(),
         };
@@ -65,8 +85,21 @@ impl<'a> Speaker<'a> {
             is_silent: Ways::of(rooms, turn.home).is_silent(),
             posted,
             cadence: EditCadence::default(),
-            buttons: None,
+            buttons: json!([]),
+            stood: None,
         }
+    }
+
+    /// A voice in the place of what it said before.
+    pub(super) fn instead(rooms: &'a Rooms, turn: &'a Turn, place: Place, stood: Stood) -> Self {
+        let posts = stood.posts.clone();
+        let channel = place.channel;
+        let mut speaker = Self::new(rooms, turn, place, Standing::Partial { channel, posts });
+        for posted in &mut speaker.posted {
+            posted.is_growing = false;
+        }
+        speaker.stood = Some(stood);
+        speaker
     }
 
     /// Whether the member has seen a word of ours.
@@ -86,25 +119,62 @@ impl<'a> Speaker<'a> {
 
     /// A kind note in place of an answer.
     pub(super) async fn note(&mut self, note: Note, state: State) -> Result<Ended, Trouble> {
-        let text = note.text(self.rooms.manner.language);
-        self.show(vec![text.to_owned()], true).await?;
+        let stood = self.stood.take().filter(|stood| !stood.posts.is_empty());
+        let state = if let Some(stood) = stood {
+            self.put_back(stood).await?
+        } else {
+            if matches!(note, Note::Failed | Note::Busy) {
+                self.buttons = self.below(Under::Note);
+            }
+            let text = note.text(self.rooms.manner.language);
+            self.show(vec![text.to_owned()], Pace::Whole).await?;
+            state
+        };
         Ok(Ended {
             replies: self.ids(),
             why: Some(format!("{note:?}")),
+            note: Some(note),
             ..Ended::silent(state)
         })
     }
 
+    /// No new answer came: the old one stands as it stood.
+    async fn put_back(&mut self, stood: Stood) -> Result<State, Trouble> {
+        let more = Note::more(self.rooms.manner.language);
+        let has_more = stood.posts.iter().any(|(_, text)| text.contains(more));
+        self.buttons = self.below(match stood.state {
+            State::Answered => Under::Answer { has_more },
+            _ => Under::Note,
+        });
+        let pages = stood.posts.into_iter().map(|(_, text)| text).collect();
+        self.show(pages, Pace::Whole).await?;
+        Ok(stood.state)
+    }
+
+    fn below(&self, under: Under) -> Value {
+        commands::buttons(self.turn.inbound.id, under, self.rooms.manner.language)
+    }
+
     /// A whole answer of the model's, with its buttons.
     pub(super) async fn answer(&mut self, text: &str, has_more: bool) -> Result<Ended, Trouble> {
-        let language = self.rooms.manner.language;
-        self.buttons = Some(commands::buttons(self.turn.inbound.id, has_more, language));
+        self.buttons = self.below(Under::Answer { has_more });
         self.whole(text).await
+    }
+
+    /// What had come when no more was wanted.
+    pub(super) async fn stopped(&mut self, text: &str) -> Result<Ended, Trouble> {
+        self.buttons = self.below(Under::Answer { has_more: false });
+        let pages = reply::parts(&reply::ping_proof(text));
+        self.show(pages, Pace::AtOnce).await?;
+        Ok(Ended {
+            replies: self.ids(),
+            ..Ended::silent(State::Answered)
+        })
     }
 
     /// A whole answer at once.
     pub(super) async fn whole(&mut self, text: &str) -> Result<Ended, Trouble> {
-        self.show(reply::parts(&reply::ping_proof(text)), true)
+        self.show(reply::parts(&reply::ping_proof(text)), Pace::Whole)
             .await?;
         Ok(Ended {
             answer: Some(text.to_owned()),
@@ -116,7 +186,7 @@ impl<'a> Speaker<'a> {
     /// "It takes a little longer": this message becomes the answer.
     pub(super) async fn hold(&mut self) -> Result<(), rest::Error> {
         let text = Note::Holding.text(self.rooms.manner.language);
-        self.show(vec![text.to_owned()], false).await
+        self.show(vec![text.to_owned()], Pace::Growing).await
     }
 
     /// The beginning of an answer that still grows. Only the first page is shown until the end is known: a mark at
@@ -131,30 +201,41 @@ impl<'a> Speaker<'a> {
         while page.encode_utf16().count() > room {
             page.pop();
         }
-        self.show(vec![format!("{}{GROWING}", page.trim_end())], false)
-            .await
+        let page = format!("{}{GROWING}", page.trim_end());
+        self.show(vec![page], Pace::Growing).await
     }
 
     fn ids(&self) -> Vec<u64> {
         self.posted.iter().filter_map(|posted| posted.id).collect()
     }
 
-    async fn show(&mut self, pages: Vec<String>, is_last: bool) -> Result<(), rest::Error> {
-        if is_last && self.has_spoken() {
+    async fn show(&mut self, pages: Vec<String>, pace: Pace) -> Result<(), rest::Error> {
+        if pace == Pace::Whole && self.has_spoken() {
             sleep(self.cadence.due_in(self.turn.begun.elapsed())).await;
         }
+        let is_growing = pace == Pace::Growing;
         let count = pages.len();
         for (at, page) in pages.into_iter().enumerate() {
-            let below = self.buttons.clone().filter(|_| is_last && at + 1 == count);
+            let below = match pace {
+                Pace::Growing => self.below(Under::Growing),
+                _ if at + 1 == count => self.buttons.clone(),
+                _ => json!([]),
+            };
             if at >= self.posted.len() {
-                let id = self.post(&page, at, below).await?;
-                self.posted.push(Posted { id, text: page });
-            } else if self.posted[at].text != page {
-                self.change(at, page, below).await?;
+                let below = Some(below).filter(|below| *below != json!([]));
+                let (id, text) = self.post(&page, at, below).await?;
+                self.posted.push(Posted {
+                    id,
+                    text,
+                    is_growing,
+                });
+            } else if self.posted[at].text != page || self.posted[at].is_growing != is_growing {
+                self.change(at, page, &below).await?;
+                self.posted[at].is_growing = is_growing;
             }
             self.cadence.edited(self.turn.begun.elapsed());
         }
-        if is_last && count > 0 {
+        if !is_growing && count > 0 {
             for surplus in self.posted.split_off(count.min(self.posted.len())) {
                 if let Some(id) = surplus.id {
                     self.rooms.rest.delete(self.place.channel, id).await?;
@@ -170,14 +251,17 @@ impl<'a> Speaker<'a> {
         text: &str,
         at: usize,
         components: Option<Value>,
-    ) -> Result<Option<u64>, rest::Error> {
+    ) -> Result<(Option<u64>, String), rest::Error> {
         match self.send(text, at, components.clone()).await {
             Err(rest::Error::Forbidden(_)) if at == 0 && self.place.reply_to.is_none() => {
                 self.rooms.owner.tell("permission:threads", no_threads());
                 self.place = beside(self.turn);
-                self.send(text, at, components).await
+                // There is no thread to speak of.
+                let of_thread = Note::new_thread(self.rooms.manner.language);
+                let text = text.replace(of_thread, "").trim_end().to_owned();
+                Ok((self.send(&text, at, components).await?, text))
             }
-            sent => sent,
+            sent => Ok((sent?, text.to_owned())),
         }
     }
 
@@ -190,7 +274,7 @@ impl<'a> Speaker<'a> {
         let outbound = Outbound {
             text: text.to_owned(),
             reply_to: self.place.reply_to.filter(|_| at == 0),
-            nonce: nonce(self.turn.inbound.id, at),
+            nonce: nonce(self.once(), at),
             is_silent: self.is_silent,
             components,
         };
@@ -205,11 +289,17 @@ impl<'a> Speaker<'a> {
         Ok(id)
     }
 
+    /// What the nonces derive from: the question, or the press that asked for another answer.
+    fn once(&self) -> u64 {
+        let again = self.turn.again.as_ref();
+        again.map_or(self.turn.inbound.id, |again| again.press.id.0)
+    }
+
     async fn change(
         &mut self,
         at: usize,
         text: String,
-        components: Option<Value>,
+        components: &Value,
     ) -> Result<(), rest::Error> {
         if self.posted[at].id.is_none() {
             self.find_ids().await?;
@@ -220,7 +310,7 @@ impl<'a> Speaker<'a> {
         match self
             .rooms
             .rest
-            .edit(self.place.channel, id, &text, components.as_ref())
+            .edit(self.place.channel, id, &text, Some(components))
             .await
         {
             // Somebody took our message away: that is an answer too, and nothing is forced on them.

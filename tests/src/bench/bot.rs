@@ -57,7 +57,7 @@ fn is_answered(state: &State, said: Id) -> bool {
     let later = state.messages.range(said..);
     later.map(|(_, message)| message).any(|message| {
         let to_it = message.channel == said || message.reply_to == Some(said);
-        message.author == BOT && to_it && message.content.ends_with(LAST_CHARACTER)
+        message.author == BOT && to_it && message.words().ends_with(LAST_CHARACTER)
     })
 }
 
@@ -83,7 +83,7 @@ fn follow_up(world: &World, who: Id, thread: Id) -> f64 {
         let mut answers =
             later.filter(|message| message.author == BOT && message.channel == thread);
         answers
-            .any(|message| message.content.ends_with(LAST_CHARACTER))
+            .any(|message| message.words().ends_with(LAST_CHARACTER))
             .then_some(())
     });
     begun.elapsed().as_secs_f64() * 1e3

@@ -92,7 +92,7 @@ fn bot(disk: &Disk, rounds: usize, chance: &mut fastrand::Rng) -> Result<Outcome
     for token in &tokens {
         let wanted = echo(token);
         world.expect(&format!("an answer to {token}"), |message| {
-            message.author == BOT && message.content == wanted
+            message.author == BOT && message.words() == wanted
         });
         let standing = world.with(|state| {
             let standing = state

@@ -133,6 +133,14 @@ pub struct Message {
 }
 
 impl Message {
+    /// The words without the small remarks below them.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let lines = self.content.lines();
+        let kept: Vec<&str> = lines.filter(|line| !line.starts_with("-# ")).collect();
+        kept.join("\n").trim_end().to_owned()
+    }
+
     /// Buttons' custom ids, flat.
     #[must_use]
     pub fn buttons(&self) -> Vec<String> {

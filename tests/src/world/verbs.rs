@@ -176,15 +176,12 @@ impl World {
 
     /// Somebody presses a button under a message.
     pub fn press(&self, who: Id, message: Id, custom_id: &str) -> Id {
-        let (channel, shown) = self
-            .with(|state| {
-                state
-                    .messages
-                    .get(&message)
-                    .cloned()
-                    .map(|found| (found.channel, state.message_json(&found, false, true)))
-            })
-            .expect("the message");
+        // An answer that has just been finished gets its buttons with the same edit.
+        let (channel, shown) = self.wait(&format!("the button {custom_id}"), |state| {
+            let found = state.messages.get(&message).cloned()?;
+            let has_it = found.buttons().iter().any(|button| button == custom_id);
+            has_it.then(|| (found.channel, state.message_json(&found, false, true)))
+        });
         self.interact(
             who,
             channel,

@@ -5,6 +5,8 @@ use tests::world::model::echo;
 use tests::world::{Answer, Id, Interaction};
 use tests::{House, World};
 
+use crate::story::stored;
+
 /// The last answer to an interaction, once it has words.
 fn last(world: &World, interaction: Id) -> Answer {
     world.answered(interaction).answers.pop().unwrap()
@@ -22,17 +24,6 @@ fn taken(world: &World, interaction: Id) -> Interaction {
                 .any(|answer| !answer.content.is_empty()))
         .then(|| found.clone())
     })
-}
-
-fn stored(house: &House, pattern: &str) -> i64 {
-    house
-        .look()
-        .query_row(
-            "SELECT count(*) FROM messages WHERE text LIKE ?1",
-            [pattern],
-            |row| row.get(0),
-        )
-        .unwrap()
 }
 
 #[test]

@@ -8,6 +8,8 @@ use tests::world::Kind;
 use tests::world::model::echo;
 use tests::{House, World};
 
+use crate::story::stored;
+
 /// A database as the predecessor left it; `thread` is a thread of its own.
 fn sessions(path: &Path, thread: u64, user: u64) {
     let old = Connection::open(path).unwrap();
@@ -59,17 +61,6 @@ fn sessions(path: &Path, thread: u64, user: u64) {
     }
 }
 
-fn words(house: &House, pattern: &str) -> i64 {
-    house
-        .look()
-        .query_row(
-            "SELECT count(*) FROM messages WHERE text LIKE ?1",
-            [pattern],
-            |row| row.get(0),
-        )
-        .unwrap()
-}
-
 #[test]
 fn a_predecessors_database_in_place_is_taken_over_at_the_first_start() {
     let world = World::start();
@@ -106,8 +97,8 @@ fn a_predecessors_database_in_place_is_taken_over_at_the_first_start() {
     bot.stop().expect_code(0);
     assert_eq!(
         (
-            words(&house, "old-thread-%"),
-            words(&house, "old-crossed-%")
+            stored(&house, "old-thread-%"),
+            stored(&house, "old-crossed-%")
         ),
         (2, 2)
     );
@@ -145,10 +136,10 @@ fn importing_a_file_is_idempotent_and_reports() {
     };
     let first = import();
     assert!(!first.stdout.is_empty());
-    let count = words(&house, "%");
+    let count = stored(&house, "%");
     import();
-    assert_eq!(words(&house, "%"), count);
-    assert_eq!(words(&house, "old-%"), 5);
+    assert_eq!(stored(&house, "%"), count);
+    assert_eq!(stored(&house, "old-%"), 5);
     let export = house
         .program("bot")
         .env("DISCORD_TOKEN", tests::world::TOKEN)
@@ -164,5 +155,5 @@ fn importing_a_file_is_idempotent_and_reports() {
         .args(["forget", "--user", "99"])
         .run()
         .expect_code(0);
-    assert_eq!(words(&house, "old-crossed-%"), 0);
+    assert_eq!(stored(&house, "old-crossed-%"), 0);
 }

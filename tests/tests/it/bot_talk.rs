@@ -196,7 +196,7 @@ fn a_long_answer_is_split_and_complete() {
         .enumerate()
         .map(|(at, part)| {
             let head = format!("**({}/{})**\n\n", at + 1, parts.len());
-            part.content
+            part.words()
                 .strip_prefix(&head)
                 .unwrap_or_else(|| panic!("no {head:?} in {:?}", part.content))
                 .to_owned()

@@ -7,6 +7,7 @@
 mod backup_faults;
 mod backup_jobs;
 mod backup_restore;
+mod bot_buttons;
 mod bot_commands;
 mod bot_disk;
 mod bot_gateway;

@@ -48,6 +48,40 @@ pub(crate) fn only_answer(world: &World, house: &House, said: Id) -> (i64, Messa
     (state, answers[0].clone())
 }
 
+/// What was answered to a command or button: in time, and seen by its asker alone.
+pub(crate) fn words(world: &World, asked: Id) -> String {
+    let answered = world.answered(asked);
+    assert_eq!(
+        answered.answered,
+        Some(5),
+        "acknowledged before anything slow"
+    );
+    assert_eq!(answered.callback["data"]["flags"], 64, "as a quiet answer");
+    assert!(
+        answered
+            .answers
+            .iter()
+            .all(|answer| answer.ephemeral && answer.pings == 0)
+    );
+    answered
+        .answers
+        .iter()
+        .map(|answer| answer.content.as_str())
+        .collect()
+}
+
+/// How many messages the store keeps whose words are like `pattern`.
+pub(crate) fn stored(house: &House, pattern: &str) -> i64 {
+    house
+        .look()
+        .query_row(
+            "SELECT count(*) FROM messages WHERE text LIKE ?1",
+            [pattern],
+            |row| row.get(0),
+        )
+        .unwrap()
+}
+
 /// A sentence that nobody needs to be afraid of: words for people, no codes, nothing raw.
 pub(crate) fn is_kind(text: &str) -> bool {
     let raw = [

@@ -21,6 +21,29 @@ fn discord_is_recognised_however_it_is_written() {
 }
 
 #[test]
+fn files_are_fetched_from_discord_alone() {
+    let client = || reqwest::Client::builder().build().unwrap();
+    let discord = Rest::new(client(), &SecretString::from("t"), "https://discord.com");
+    assert!(discord.keeps_files_at("https://cdn.discordapp.com/attachments/1/2/a.txt?ex=1"));
+    assert!(discord.keeps_files_at("https://media.discordapp.net/attachments/1/2/a.png"));
+    for other in [
+        "http://cdn.discordapp.com/a",
+        "https://cdn.discordapp.com:8443/a",
+        "https://cdn.discordapp.com.evil.example/a",
+        "https://cdn.discordapp.com@127.0.0.1/a",
+        "https://127.0.0.1/a",
+        "http://169.254.169.254/latest/meta-data",
+        "file:///etc/passwd",
+        "nonsense",
+    ] {
+        assert!(!discord.keeps_files_at(other), "{other}");
+    }
+    let elsewhere = Rest::new(client(), &SecretString::from("t"), "http://127.0.0.1:81/");
+    assert!(elsewhere.keeps_files_at("http://127.0.0.1:81/attachments/1"));
+    assert!(!elsewhere.keeps_files_at("http://127.0.0.1:82/attachments/1"));
+}
+
+#[test]
 fn the_limiter_that_ignores_other_hosts_is_only_there_for_discord() {
     let client = || reqwest::Client::builder().build().unwrap();
     let elsewhere = Rest::new(client(), &SecretString::from("t"), "http://127.0.0.1:1/");
