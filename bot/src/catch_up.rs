@@ -1,17 +1,23 @@
 //! After an absence: what was said meanwhile, and whether an answer of ours stands already.
 
+mod view;
+
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use crate::discord::wire::Message;
 use crate::discord::{Inbound, Rest, rest};
 use crate::notes::Note;
 use crate::store::Way;
+pub use view::{Seen, View, Views};
 
 /// At the end of an answer that still grows: one that was cut off by a crash is known by it.
 pub const GROWING: &str = " …";
-/// Pages of a hundred messages that are read of one channel.
+/// Messages that Discord gives at once.
+const PAGE: usize = 100;
+/// Pages that are read of one channel.
 const MOST_PAGES: usize = 20;
 /// How far back behind the newest message seen we look: channels are not in step with one another.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(120);
@@ -39,62 +45,96 @@ pub enum Standing {
     },
 }
 
-/// Asks Discord what stands of our answer.
-///
-/// # Errors
-/// As Discord says; `NotFound` only when the place itself is gone.
-pub async fn standing(
-    rest: &Rest,
-    me: u64,
-    inbound: &Inbound,
-    way: Way,
-) -> Result<Standing, rest::Error> {
-    for (channel, is_new_thread) in places(inbound, way) {
-        let messages = match rest
-            .messages_after(channel, inbound.id.saturating_sub(1))
-            .await
-        {
-            Ok(messages) => messages,
-            // No such thread: none was opened, or we may not see it.
-            Err(rest::Error::NotFound(_) | rest::Error::Forbidden(_)) if is_new_thread => continue,
-            Err(error) => return Err(error),
+/// Whoever asks Discord what stands there.
+#[derive(Clone, Copy, Debug)]
+pub struct Eyes<'a> {
+    /// Discord.
+    pub rest: &'a Arc<Rest>,
+    /// Our own id.
+    pub me: u64,
+    /// What was read of channels, where something that was read since then is new enough; `None`: only now is.
+    pub views: Option<(&'a Views, Instant)>,
+}
+
+impl Eyes<'_> {
+    /// What stands of our answer.
+    ///
+    /// # Errors
+    /// As Discord says; `NotFound` only when the place itself is gone.
+    pub async fn standing(&self, inbound: &Inbound, way: Way) -> Result<Standing, rest::Error> {
+        let here = match self.views {
+            Some((views, since)) => {
+                let at = (inbound.channel, inbound.id);
+                Some(views.of(self.rest, self.me, at, since).await)
+            }
+            None => None,
         };
-        let posts = posts_of(&messages, me, inbound.id, is_new_thread);
-        if !posts.is_empty() {
-            return Ok(judge(channel, posts));
+        if way == Way::Mention && may_have_a_thread(here.as_ref(), inbound.id) {
+            match self.posts(inbound.id, inbound.id, true).await {
+                Ok(posts) if posts.is_empty() => {}
+                Ok(posts) => return Ok(judge(inbound.id, posts)),
+                // No such thread: none was opened, or we may not see it.
+                Err(rest::Error::NotFound(_) | rest::Error::Forbidden(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
+        let posts = match here {
+            Some(view) => {
+                let view = view?;
+                if view.covers(inbound.id) {
+                    posts_of(view.from(inbound.id), self.me, inbound.id, false)
+                } else {
+                    self.posts(inbound.channel, inbound.id, false).await?
+                }
+            }
+            None => self.posts(inbound.channel, inbound.id, false).await?,
+        };
+        if posts.is_empty() {
+            return Ok(Standing::None);
+        }
+        Ok(judge(inbound.channel, posts))
     }
-    Ok(Standing::None)
+
+    /// Our messages that answer a question: channel and id.
+    ///
+    /// # Errors
+    /// As Discord says.
+    pub async fn own_posts(
+        &self,
+        inbound: &Inbound,
+        way: Way,
+    ) -> Result<Vec<(u64, u64)>, rest::Error> {
+        Ok(match self.standing(inbound, way).await? {
+            Standing::None => Vec::new(),
+            Standing::Complete { channel, ids, .. } => {
+                ids.into_iter().map(|id| (channel, id)).collect()
+            }
+            Standing::Partial { channel, posts } => {
+                posts.into_iter().map(|(id, _)| (channel, id)).collect()
+            }
+        })
+    }
+
+    async fn posts(
+        &self,
+        channel: u64,
+        question: u64,
+        is_new_thread: bool,
+    ) -> Result<Vec<(u64, String)>, rest::Error> {
+        let after = question.saturating_sub(1);
+        let messages = self.rest.messages_after(channel, after).await?;
+        Ok(posts_of(&messages, self.me, question, is_new_thread))
+    }
 }
 
-/// Our messages that answer a question: channel and id.
-///
-/// # Errors
-/// As Discord says.
-pub async fn own_posts(
-    rest: &Rest,
-    me: u64,
-    inbound: &Inbound,
-    way: Way,
-) -> Result<Vec<(u64, u64)>, rest::Error> {
-    Ok(match standing(rest, me, inbound, way).await? {
-        Standing::None => Vec::new(),
-        Standing::Complete { channel, ids, .. } => {
-            ids.into_iter().map(|id| (channel, id)).collect()
-        }
-        Standing::Partial { channel, posts } => {
-            posts.into_iter().map(|(id, _)| (channel, id)).collect()
-        }
-    })
-}
-
-/// Where our answer can be: in the thread on the question, or beside it.
-fn places(inbound: &Inbound, way: Way) -> Vec<(u64, bool)> {
-    let here = (inbound.channel, false);
-    if way == Way::Mention {
-        vec![(inbound.id, true), here]
-    } else {
-        vec![here]
+/// A message that is there says whether a thread hangs on it.
+fn may_have_a_thread(here: Option<&Result<Arc<View>, rest::Error>>, question: u64) -> bool {
+    match here {
+        Some(Ok(view)) => match view.find(question) {
+            Seen::There(message) => message.thread.is_some(),
+            Seen::Gone | Seen::Unknown => true,
+        },
+        _ => true,
     }
 }
 
@@ -190,7 +230,7 @@ pub async fn missed(
         let page = rest.messages_after(channel, after).await?;
         let Some(last) = page.last() else { break };
         after = last.id.0;
-        let is_last = page.len() < 100;
+        let is_last = page.len() < PAGE;
         all.extend(page);
         if is_last {
             break;

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::alerts;
+use crate::catch_up::Views;
 use crate::commands::Channels;
 use crate::config::{Config, SERVICE};
 use crate::discord::Rest;
@@ -274,6 +275,7 @@ async fn rooms(
         settings,
         me: AtomicU64::new(0),
         gate: Gate::default(),
+        views: Views::default(),
     }))
 }
 

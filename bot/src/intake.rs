@@ -97,6 +97,8 @@ pub struct Intake {
     tried: Instant,
     /// By Discord's clock: what was said before may have been answered in another life.
     started_at: Timestamp,
+    /// When this life began.
+    began: Instant,
     pulse: watch::Sender<Instant>,
 }
 
@@ -133,6 +135,7 @@ impl Intake {
             left: 0,
             tried: Instant::now(),
             started_at,
+            began: Instant::now(),
             pulse: watch::Sender::new(Instant::now()),
         })
     }
@@ -154,7 +157,9 @@ impl Intake {
                 },
                 Some((id, outcome)) = self.outcomes.1.recv() => self.ended(id, outcome),
                 Some(caught) = self.caught.1.recv() => self.catch(caught),
-                Some((open, again)) = self.again.1.recv() => self.take_up(*open, Some(again)),
+                Some((open, again)) = self.again.1.recv() => {
+                    self.take_up(*open, Instant::now(), Some(again));
+                }
                 _ = ticks.tick() => self.tick().await,
             }
         }

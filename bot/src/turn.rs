@@ -18,7 +18,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, sleep_until};
 
-use crate::catch_up::{self, Standing};
+use crate::catch_up::{Eyes, Seen, Standing, Views};
 use crate::commands::{self, Channels};
 use crate::discord::{Inbound, Rest, rest};
 use crate::limits::{Busy, Limits, Urgency};
@@ -70,6 +70,8 @@ pub struct Rooms {
     pub me: AtomicU64,
     /// How many turns run at once.
     pub gate: Gate,
+    /// What was read of channels in which questions were left open.
+    pub views: Views,
 }
 
 /// How we speak, and where.
@@ -114,6 +116,8 @@ pub struct Turn {
     pub is_expired: bool,
     /// Set when its answer is wanted once more, in the place of the one that stands.
     pub again: Option<Again>,
+    /// Nothing of ours about this question has been written to Discord since: what was read later holds.
+    pub still_since: Instant,
     /// Whether an answer is still wanted.
     pub wish: watch::Receiver<Wish>,
 }
@@ -132,6 +136,15 @@ impl Rooms {
     #[must_use]
     pub fn me(&self) -> u64 {
         self.me.load(Ordering::Relaxed)
+    }
+
+    /// What looks for our words on Discord: now, or by what was read since `still_since`.
+    fn eyes(&self, still_since: Option<Instant>) -> Eyes<'_> {
+        Eyes {
+            rest: &self.rest,
+            me: self.me(),
+            views: still_since.map(|since| (&self.views, since)),
+        }
     }
 }
 
@@ -167,19 +180,41 @@ pub async fn answer(rooms: Arc<Rooms>, mut turn: Turn) -> Outcome {
 /// The question as it stands on Discord now; true when it was deleted while we were away.
 async fn is_gone(rooms: &Rooms, turn: &mut Turn) -> bool {
     const UNKNOWN_MESSAGE: u64 = 10_008;
-    let inbound = &mut turn.inbound;
-    match rooms.rest.message(inbound.channel, inbound.id).await {
-        Ok(message) => {
-            let now = message.into_inbound(rooms.me());
-            inbound.attachments = now.attachments;
-            inbound.quoted = now.quoted;
-            false
+    let (channel, id) = (turn.inbound.channel, turn.inbound.id);
+    let found = if turn.again.is_some() {
+        // One old question: what was said after it is of no interest.
+        match rooms.rest.message(channel, id).await {
+            Ok(message) => Ok(Some(message)),
+            Err(rest::Error::NotFound(UNKNOWN_MESSAGE)) => return true,
+            Err(error) => Err(error),
         }
+    } else {
+        let views = &rooms.views;
+        let since = turn.still_since;
+        match views
+            .of(&rooms.rest, rooms.me(), (channel, id), since)
+            .await
+        {
+            Ok(view) => match view.find(id) {
+                Seen::There(message) => Ok(Some(message.clone())),
+                Seen::Gone => return true,
+                Seen::Unknown => Ok(None),
+            },
+            Err(error) => Err(error),
+        }
+    };
+    match found {
+        Ok(Some(message)) => {
+            let now = message.into_inbound(rooms.me());
+            turn.inbound.attachments = now.attachments;
+            turn.inbound.quoted = now.quoted;
+        }
+        Ok(None) => {}
         Err(error) => {
             tracing::debug!(error = %error, "answering an open turn by what the store remembers");
-            error == rest::Error::NotFound(UNKNOWN_MESSAGE)
         }
     }
+    false
 }
 
 async fn straight_line(rooms: &Rooms, turn: &Turn, place: &mut Place) -> Result<Ended, Trouble> {
@@ -239,7 +274,8 @@ async fn look_up(rooms: &Rooms, turn: &Turn) -> Result<Standing, Trouble> {
     if !turn.may_stand {
         return Ok(Standing::None);
     }
-    match catch_up::standing(&rooms.rest, rooms.me(), &turn.inbound, turn.way).await {
+    let eyes = rooms.eyes(Some(turn.still_since));
+    match eyes.standing(&turn.inbound, turn.way).await {
         Ok(standing) => Ok(standing),
         // Without the right to read what was said there, the nonce alone has to keep the answer single.
         Err(rest::Error::Forbidden(_)) => Ok(Standing::None),

@@ -16,6 +16,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, WebSocketUpgrade};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::serve::ListenerExt as _;
 
 pub use discord::{Answer, Channel, Id, Interaction, Kind, Member, Message, permission};
 pub use model::{Act, Asked};
@@ -169,6 +170,8 @@ fn run(
         .expect("a runtime");
     runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener).expect("the listener");
+        // As Discord's servers do: a second small write must not wait until the first one is acknowledged.
+        let listener = listener.tap_io(|stream| stream.set_nodelay(true).expect("a live socket"));
         let router = Router::new()
             .fallback(move |request: Request| answer(world.clone(), request))
             .layer(DefaultBodyLimit::disable());

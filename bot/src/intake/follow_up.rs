@@ -29,8 +29,9 @@ impl Intake {
                         "taking up what was left open"
                     );
                 }
+                let still_since = Instant::now();
                 for open in open {
-                    self.take_up(open, None);
+                    self.take_up(open, still_since, None);
                 }
             }
             Err(error) => {
@@ -48,7 +49,7 @@ impl Intake {
     }
 
     /// Takes a turn of the store into its mailbox: one that was left, or one to be answered `again`.
-    pub(super) fn take_up(&mut self, open: OpenTurn, again: Option<Again>) {
+    pub(super) fn take_up(&mut self, open: OpenTurn, still_since: Instant, again: Option<Again>) {
         let (tell, wish) = watch::channel(Wish::default());
         let new = open.turn;
         let now = self.rooms.rest.now();
@@ -79,6 +80,7 @@ impl Intake {
             is_expired,
             again,
             wish,
+            still_since,
         };
         let (rooms, outcomes) = (Arc::clone(&self.rooms), self.outcomes.0.clone());
         let work = async move {

@@ -58,6 +58,8 @@ impl Intake {
             is_expired: false,
             again: None,
             wish,
+            // Whatever stands is from an earlier life.
+            still_since: self.began,
         };
         let (rooms, outcomes) = (Arc::clone(&self.rooms), self.outcomes.0.clone());
         let work = async move {

@@ -189,9 +189,7 @@ pub(crate) fn disk_trouble() -> Text {
 
 /// The question was deleted while it was being answered: what stands of the answer goes too.
 async fn clean_up(rooms: &Rooms, turn: &Turn) {
-    if let Ok(ids) =
-        crate::catch_up::own_posts(&rooms.rest, rooms.me(), &turn.inbound, turn.way).await
-    {
+    if let Ok(ids) = rooms.eyes(None).own_posts(&turn.inbound, turn.way).await {
         for (channel, id) in ids {
             if let Err(error) = rooms.rest.delete(channel, id).await {
                 tracing::info!(event = "reply.not_deleted", error = %error, "a reply to a deleted question stays");

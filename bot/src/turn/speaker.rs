@@ -11,7 +11,7 @@ use super::again::Stood;
 use super::outcome::{Ended, Trouble};
 use super::ways::Ways;
 use super::{Place, Rooms, Turn, beside, no_threads};
-use crate::catch_up::{self, GROWING, Standing};
+use crate::catch_up::{GROWING, Standing};
 use crate::commands::{self, Under};
 use crate::discord::{Outbound, Rest, nonce, rest};
 use crate::notes::Note;
@@ -323,13 +323,8 @@ impl<'a> Speaker<'a> {
 
     /// Messages that stand without our knowing their ids.
     async fn find_ids(&mut self) -> Result<(), rest::Error> {
-        let posts = catch_up::own_posts(
-            &self.rooms.rest,
-            self.rooms.me(),
-            &self.turn.inbound,
-            self.turn.way,
-        )
-        .await?;
+        let eyes = self.rooms.eyes(None);
+        let posts = eyes.own_posts(&self.turn.inbound, self.turn.way).await?;
         for (posted, (_, id)) in self.posted.iter_mut().zip(posts) {
             posted.id = Some(id);
         }

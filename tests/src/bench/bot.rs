@@ -281,8 +281,10 @@ fn disk(mentions: usize, table: &mut Table) -> Result<()> {
     let house = House::new(&world);
     let who = world.member("はな");
     let trace = house.path("tmp/trace");
+    // The tracer stands beside: signals reach the bot itself.
     let words = [
         "strace",
+        "-D",
         "-f",
         "-qq",
         "-y",
@@ -327,7 +329,6 @@ fn disk(mentions: usize, table: &mut Table) -> Result<()> {
             (after.1 - before.1) / count,
         ));
     }
-    // The tracer is the child; its SIGTERM reaches the bot too.
     bot.stop();
     end(world);
     for (half, (kib, syncs)) in ["first", "second"].iter().zip(&shares) {

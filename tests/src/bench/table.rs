@@ -181,8 +181,9 @@ impl Table {
         }
     }
 
-    /// Adds a figure.
+    /// Adds a figure, and shows it at once: a run takes long, and one that fails later has still shown this much.
     pub fn add(&mut self, row: Row) {
+        writeln!(io::stderr().lock(), "{}: {}", row.what, row.ours).ok();
         self.rows.push(row);
     }
 
