@@ -1,27 +1,29 @@
 //! What only the owner can mend is told to the owner, once, and never to members.
 
 use tests::world::model::echo;
-use tests::world::{BOT, Kind, OWNER, permission};
+use tests::world::{BOT, Id, Kind, OWNER, State, permission};
 use tests::{House, World};
 
-use crate::story::{is_kind, only_answer, settled};
+use crate::story::{is_kind, only_answer, settled, state};
 
 /// What the owner has been told so far.
 fn told(world: &World) -> Vec<String> {
-    world.with(|state| {
-        let to_owner = |channel| {
-            state
-                .channels
-                .get(&channel)
-                .is_some_and(|place| place.kind == Kind::Direct && place.recipient == Some(OWNER))
-        };
+    world.with(|state| told_in(state))
+}
+
+fn told_in(state: &State) -> Vec<String> {
+    let to_owner = |channel| {
         state
-            .messages
-            .values()
-            .filter(|message| message.author == BOT && to_owner(message.channel))
-            .map(|message| message.content.clone())
-            .collect()
-    })
+            .channels
+            .get(&channel)
+            .is_some_and(|place| place.kind == Kind::Direct && place.recipient == Some(OWNER))
+    };
+    state
+        .messages
+        .values()
+        .filter(|message| message.author == BOT && to_owner(message.channel))
+        .map(|message| message.content.clone())
+        .collect()
 }
 
 #[test]
@@ -105,5 +107,129 @@ fn whoever_asks_a_lot_is_asked_to_breathe_and_others_are_answered() {
     assert_eq!(notes.len(), 1, "{notes:?}");
     assert!(is_kind(&notes[0]));
     bot.stop().expect_code(0);
+    world.finish();
+}
+
+/// Asks once, and says how the turn ended and what the answer says.
+fn ask(world: &World, house: &House, who: Id, number: usize) -> (i64, String) {
+    let words = format!("今月の{number}つめ");
+    let said = world.mention(who, world.general(), &words);
+    let (state, answer) = only_answer(world, house, said);
+    (state, answer.content)
+}
+
+#[test]
+fn the_months_money_lands_softly_and_a_restart_forgets_nothing_of_it() {
+    const MOST: usize = 60;
+    let world = World::start();
+    let house = House::new(&world);
+    let hana = world.member("花");
+    // A stand-in on this machine costs nothing unless it is priced.
+    let prices = "  anthropic/claude-haiku-4-5: {input: 1, output: 5}\n  openai/gpt-5-mini: {input: 0.1, output: 1}\n";
+    house.write("config/kotonoha.yaml", format!("prices:\n{prices}"));
+    // Some ten answers of the first model; its last tenth goes to the cheaper one.
+    let settings = [
+        ("MONTHLY_BUDGET", "0.008"),
+        ("LLM_MODEL", "anthropic/claude-haiku-4-5"),
+        ("LLM_FALLBACK_MODEL", "openai/gpt-5-mini"),
+        ("USER_RATE_LIMIT", "1000"),
+        ("THREADS", "off"),
+        ("STREAMING", "off"),
+    ];
+    let bot = house.bot_with(&world, &settings);
+    let (answered, resting) = (0..MOST)
+        .find_map(|number| {
+            let (ended, words) = ask(&world, &house, hana, number);
+            (ended == state::FAILED).then_some((number, words))
+        })
+        .expect("the month's money never ends");
+    assert!(is_kind(&resting), "{resting}");
+    let asked: Vec<String> = world.asked().into_iter().map(|one| one.provider).collect();
+    assert_eq!(asked.len(), answered, "who rests asks no model");
+    let dear = asked.iter().take_while(|one| *one == "anthropic").count();
+    assert!(dear > 2 && dear < answered, "{asked:?}");
+    assert!(asked[dear..].iter().all(|one| one == "openai"), "{asked:?}");
+    world.wait("three words to the owner", |state| {
+        (told_in(state).len() == 3).then_some(())
+    });
+    bot.stop().expect_code(0);
+    let bot = house.bot_with(&world, &settings);
+    let (ended, _) = ask(&world, &house, hana, MOST);
+    assert_eq!(ended, state::FAILED);
+    bot.stop().expect_code(0);
+    assert_eq!(world.asked().len(), answered, "what was spent is spent");
+    // The same causes on the same day, in another life: told once.
+    assert_eq!(told(&world).len(), 3, "{:?}", told(&world));
+    world.expect_all();
+    world.finish();
+}
+
+#[test]
+fn the_dead_mans_switch_is_pinged_only_while_discord_lets_us_in() {
+    let world = World::start();
+    let house = House::new(&world);
+    let url = format!("{}/sink/ping/canary-switch", world.url());
+    let file = house.write("secrets/ping", &url);
+    let pings = || {
+        world.with(|state| {
+            let calls = state.sink.http.iter();
+            calls
+                .filter(|got| got.what == "GET /sink/ping/canary-switch")
+                .count()
+        })
+    };
+    // A gateway that lets nobody in at first: alive is not enough for a ping.
+    world.with(|state| state.gateway.refuse = vec![4000; 2]);
+    let file = file.display().to_string();
+    let bot = house.bot_with(&world, &[("BOT_PING_URL_FILE", &file)]);
+    let attempts = world.wait("a ping", |state| {
+        (!state.sink.http.is_empty()).then_some(state.gateway.identifies)
+    });
+    assert!(
+        attempts > 2,
+        "pinged at attempt {attempts}, before anybody was let in"
+    );
+    assert!(pings() >= 1);
+    bot.stop().expect_code(0);
+    // The address is a secret: whoever has it can silence the alarm.
+    assert!(!house.all_logs().contains("canary-switch"));
+    world.finish();
+}
+
+#[test]
+fn a_backup_that_cannot_be_made_reaches_the_owner_though_no_sidecar_has_a_network() {
+    let world = World::start();
+    let house = House::new(&world);
+    let bot = house.bot(&world);
+    let said = world.mention(world.member("花"), world.general(), "覚えていてね");
+    world.answer(said, &echo("覚えていてね"));
+    let shipper = house
+        .program("log-shipper")
+        .env("LOG_SWEEP_SECONDS", "1")
+        .start();
+    // More room than there is: this backup can never begin.
+    let mut sidecar = house
+        .program("backup-sidecar")
+        .env("BACKUP_MIN_FREE", "999999999")
+        .env("BACKUP_SCHEDULE", "@every 10s")
+        .start();
+    sidecar.wait_event("backup.failed");
+    let alarm = world.expect("a word to the owner", |message| {
+        message.content.contains("バックアップ")
+    });
+    let home = world.with(|state| state.direct_with(OWNER));
+    assert_eq!(alarm.channel, home);
+    let alerts = house.logs().join("alerts");
+    world.wait("the mark of the delivery", |_| {
+        let names = std::fs::read_dir(&alerts).ok()?.filter_map(Result::ok);
+        names
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .find(|name| name.ends_with(".delivered"))
+    });
+    sidecar.stop().expect_code(0);
+    shipper.stop().expect_code(0);
+    bot.stop().expect_code(0);
+    assert!(!alarm.content.contains("覚えていてね"));
+    world.expect_all();
     world.finish();
 }

@@ -7,6 +7,7 @@
 mod backup_faults;
 mod backup_jobs;
 mod backup_restore;
+mod bot_backlog;
 mod bot_buttons;
 mod bot_commands;
 mod bot_disk;
