@@ -61,12 +61,12 @@ pub fn next_batch(
 ) -> io::Result<Batch> {
     let mut place = place.clone();
     let mut missed = 0;
-    let closed: Vec<&Segment> = listing
+    // The list is in the order of stamps: what is done is skipped without being looked at.
+    let done = listing
         .closed
-        .iter()
-        .filter(|segment| segment.service == service && segment.stamp > place.after)
-        .collect();
-    for segment in closed {
+        .partition_point(|segment| segment.stamp <= place.after);
+    let closed = listing.closed[done..].iter();
+    for segment in closed.filter(|segment| segment.service == service) {
         let done = Place {
             after: segment.stamp.clone(),
             ..Place::default()

@@ -79,7 +79,7 @@ impl Ledger {
         if self.glimpse.as_ref() == Some(&glimpse) {
             return self.tell(now, uptime);
         }
-        let listing = Listing::whole(&self.dir)?;
+        let listing = Listing::names(&self.dir)?;
         let (begun, mut whole) = (Instant::now(), true);
         for service in listing.services() {
             whole &= self.read_service(&listing, &service, (now, uptime), begun)?;

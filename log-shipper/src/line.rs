@@ -20,6 +20,18 @@ pub enum Level {
     Trace,
 }
 
+/// Names as they stand in lines, the most frequent first; then those of the predecessor.
+const NAMES: [(&str, Level); 8] = [
+    ("INFO", Level::Info),
+    ("WARN", Level::Warn),
+    ("ERROR", Level::Error),
+    ("DEBUG", Level::Debug),
+    ("TRACE", Level::Trace),
+    ("WARNING", Level::Warn),
+    ("CRITICAL", Level::Error),
+    ("FATAL", Level::Error),
+];
+
 impl Level {
     /// Every level, gravest first.
     pub const ALL: [Level; 5] = [
@@ -33,14 +45,11 @@ impl Level {
     /// Reads a level as people and the predecessor wrote it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Level> {
-        Some(match text.to_ascii_uppercase().as_str() {
-            "ERROR" | "CRITICAL" | "FATAL" => Level::Error,
-            "WARN" | "WARNING" => Level::Warn,
-            "INFO" => Level::Info,
-            "DEBUG" => Level::Debug,
-            "TRACE" => Level::Trace,
-            _ => return None,
-        })
+        // Every line passes here: nothing is allocated.
+        NAMES
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(text))
+            .map(|(_, level)| *level)
     }
 
     /// The name as it stands in the lines.

@@ -191,9 +191,9 @@ impl Tender {
         }
     }
 
-    /// A change that is none of ours (a status page, a checkpoint) does not need a whole sweep.
+    /// A change that is none of ours (a status page, a checkpoint) needs no sweep: what may go is decided when a
+    /// segment was compressed, and at every tenth interval.
     fn sweep_if_new(&mut self, shutdown: &Shutdown) {
-        self.changed = true;
         if self.sweeper.has_raw() {
             self.sweep(shutdown);
         }
@@ -330,7 +330,9 @@ fn network(config: &Config) -> Option<Finding> {
     ))
 }
 
-fn has_way_out() -> bool {
+/// Whether there is any interface besides the loopback.
+#[must_use]
+pub fn has_way_out() -> bool {
     let Ok(interfaces) = std::fs::read_dir("/sys/class/net") else {
         return true;
     };

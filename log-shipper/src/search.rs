@@ -170,7 +170,7 @@ enum Part<'a> {
 
 /// Searches the directory.
 pub fn search(dir: &Path, query: &Query, taker: &mut dyn Taker) -> io::Result<Searched> {
-    let listing = Listing::whole(dir)?;
+    let listing = Listing::names(dir)?;
     let wanted = |service: &str| query.service.as_deref().is_none_or(|only| only == service);
     let closed = listing
         .closed

@@ -4,7 +4,7 @@
 //! `<service>.<stamp>.log.zst` is its compressed form. Whatever has another name is none of our business.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions};
+use std::fs::{DirEntry, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -83,12 +83,22 @@ pub struct Listing {
 impl Listing {
     /// Lists closed segments only.
     pub fn closed(dir: &Path) -> io::Result<Listing> {
-        list(dir, Vec::new())
+        list(dir, Vec::new(), Depth::Sizes)
     }
 
     /// Lists everything; active files are opened before the closed ones are listed: a file that is rotated
     /// in between is then in both, which its inode tells, and never in neither.
     pub fn whole(dir: &Path) -> io::Result<Listing> {
+        Listing::to(dir, Depth::Sizes)
+    }
+
+    /// As [`Listing::whole`], but nobody asks how large compressed files are (they count as 0 bytes): beside
+    /// thousands of them that would be most of the cost of looking for new lines.
+    pub fn names(dir: &Path) -> io::Result<Listing> {
+        Listing::to(dir, Depth::Names)
+    }
+
+    fn to(dir: &Path, depth: Depth) -> io::Result<Listing> {
         let mut active = Vec::new();
         for entry in std::fs::read_dir(dir)? {
             let entry = entry?;
@@ -116,7 +126,7 @@ impl Listing {
             }
         }
         active.sort_by(|a, b| a.service.cmp(&b.service));
-        let mut listing = list(dir, active)?;
+        let mut listing = list(dir, active, depth)?;
         listing.drop_rotated()?;
         Ok(listing)
     }
@@ -149,7 +159,14 @@ impl Listing {
     }
 }
 
-fn list(dir: &Path, active: Vec<Active>) -> io::Result<Listing> {
+/// How much of each file a listing looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    Names,
+    Sizes,
+}
+
+fn list(dir: &Path, active: Vec<Active>, depth: Depth) -> io::Result<Listing> {
     let mut listing = Listing {
         active,
         ..Listing::default()
@@ -160,12 +177,8 @@ fn list(dir: &Path, active: Vec<Active>) -> io::Result<Listing> {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         let Some(kind) = kind_of(name) else { continue };
-        let (bytes, inode) = match std::fs::symlink_metadata(entry.path()) {
-            // Through no symlink: a name of ours that leads elsewhere is not ours.
-            Ok(facts) if facts.is_file() => (facts.len(), facts.ino()),
-            Ok(_) => continue,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
+        let Some((bytes, inode)) = facts(&entry, &kind, depth)? else {
+            continue;
         };
         match kind {
             Kind::Partial => listing.partials.push(entry.path()),
@@ -193,6 +206,20 @@ fn list(dir: &Path, active: Vec<Active>) -> io::Result<Listing> {
     }
     listing.closed = closed.into_values().collect();
     Ok(listing)
+}
+
+/// Size and identity of a regular file; `None` when it is none, or gone. Through no symlink: a name of ours that leads
+/// elsewhere is not ours.
+fn facts(entry: &DirEntry, kind: &Kind, depth: Depth) -> io::Result<Option<(u64, u64)>> {
+    if depth == Depth::Names && matches!(kind, Kind::Closed { packed: true, .. }) {
+        return Ok(entry.file_type()?.is_file().then_some((0, 0)));
+    }
+    match std::fs::symlink_metadata(entry.path()) {
+        Ok(facts) if facts.is_file() => Ok(Some((facts.len(), facts.ino()))),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 enum Kind {

@@ -25,7 +25,7 @@ pub fn last_lines(
     style: &Style,
     out: &mut dyn Write,
 ) -> io::Result<Places> {
-    let listing = Listing::whole(dir)?;
+    let listing = Listing::names(dir)?;
     let mut lines: Vec<(i64, Vec<u8>)> = Vec::new();
     let mut places = Places::new();
     for name in listing.services() {
@@ -100,7 +100,7 @@ pub fn follow(
     stop: &dyn Fn() -> bool,
 ) -> io::Result<()> {
     while !stop() {
-        let listing = Listing::whole(dir)?;
+        let listing = Listing::names(dir)?;
         let mut quiet = true;
         for name in listing.services() {
             if service.is_some_and(|only| only != name) {

@@ -8,5 +8,5 @@ pub mod logs;
 mod process;
 mod table;
 
-pub use process::{Cost, cpu_ms, descendants_cpu_ms, memory_kib, run, run_launch};
+pub use process::{Cost, cpu_ms, descendants_cpu_ms, exact_cpu_ms, memory_kib, run, run_launch};
 pub use table::{Band, Row, Sample, Table};

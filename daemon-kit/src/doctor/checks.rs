@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rustix::fs::{statfs, statvfs};
@@ -27,6 +28,10 @@ const NETWORK_FILE_SYSTEMS: [(i64, &str); 8] = [
     (0x5346_414F, "AFS"),
     (0x6573_5546, "FUSE"),
 ];
+
+const PROBE: &str = ".probe-";
+/// No probe takes this long.
+const STALE_PROBE: Duration = Duration::from_secs(60);
 
 /// Whether `path` is a directory that this process may use, tried by writing a probe when it `must_write`.
 /// `name` is what the owner calls it, such as `data`.
@@ -208,9 +213,27 @@ fn refused(path: &Path, name: &str, found: &fs::Metadata, error: &io::Error) -> 
 
 /// Creates, syncs, renames and removes a small file, as everything that follows will.
 fn probe(dir: &Path) -> io::Result<()> {
-    let path = dir.join(format!(".probe-{}", std::process::id()));
+    let path = dir.join(format!("{PROBE}{}", std::process::id()));
     publish::write(&path, b"probe", 0o600)?;
-    publish::remove(&path)
+    publish::remove(&path)?;
+    clear_probes(dir);
+    Ok(())
+}
+
+/// Probes whose processes were killed over them; young ones may be another program's at this moment. What cannot be
+/// removed does no harm.
+fn clear_probes(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let is_probe = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(PROBE));
+        let age = entry.metadata().and_then(|facts| facts.modified());
+        let age = age.ok().and_then(|at| at.elapsed().ok());
+        if is_probe && age.is_some_and(|age| age > STALE_PROBE) {
+            fs::remove_file(entry.path()).ok();
+        }
+    }
 }
 
 fn ids() -> String {

@@ -25,6 +25,26 @@ fn a_directory_is_tried_not_guessed() {
 }
 
 #[test]
+fn a_probe_that_a_killed_process_left_is_cleared_and_a_young_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in [".probe-1.partial", ".probe-2", ".probe-3", "kept"] {
+        fs::write(dir.path().join(name), "").unwrap();
+    }
+    let an_hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3_600);
+    for name in [".probe-1.partial", ".probe-2", "kept"] {
+        let file = fs::File::options().write(true).open(dir.path().join(name));
+        file.unwrap().set_modified(an_hour_ago).unwrap();
+    }
+    assert_eq!(directory(dir.path(), "data", true).severity, Severity::Fine);
+    let mut left: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, [".probe-3", "kept"]);
+}
+
+#[test]
 fn a_directory_of_the_system_is_refused_with_both_owners() {
     // /proc refuses every writer, root too.
     let finding = directory(Path::new("/proc"), "logs", true);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::compress;
 use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestRng};
 
 #[derive(Default)]
 struct Collector(Vec<String>, Vec<bool>);
@@ -226,4 +227,143 @@ proptest! {
         wanted.sort();
         prop_assert_eq!(got, wanted);
     }
+}
+
+/// Lines that could be anything: words of a log, awkward letters, bytes that are no text, very long ones, empty ones.
+fn anything(chance: &mut TestRng, words: &[&str]) -> Vec<u8> {
+    let mut line = Vec::new();
+    for _ in 0..chance.random_range(0..9) {
+        match chance.random_range(0..12) {
+            0 => {
+                line.extend(
+                    (0..chance.random_range(0..6)).map(|_| chance.random_range(1..=255_u8)),
+                );
+            }
+            1 => line.extend(std::iter::repeat_n(b'x', chance.random_range(0..3_000))),
+            _ => line.extend(words[chance.random_range(0..words.len())].as_bytes()),
+        }
+    }
+    line.retain(|byte| *byte != b'\n');
+    line
+}
+
+/// `KILL_ROUNDS=1000` makes it long.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test's own length, not a program's setting"
+)]
+fn rounds() -> usize {
+    let asked = std::env::var("KILL_ROUNDS").ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(20)
+}
+
+const WORDS: [&str; 18] = [
+    "{\"ts\":\"2026-03-01T09:00:00.000Z\",\"level\":\"INFO\"",
+    "turn.answered",
+    " ",
+    "返事",
+    "言葉",
+    "a.b",
+    "a*b",
+    "[x]",
+    "\\",
+    "\"",
+    "$",
+    "^",
+    "(",
+    "é",
+    "🍃",
+    "\r",
+    "ab",
+    "ba",
+];
+
+/// Compressed segments of anything in `dir`; their lines.
+fn anything_at_rest(dir: &Path, chance: &mut TestRng) -> Vec<Vec<u8>> {
+    let mut lines = Vec::new();
+    for number in 1..=chance.random_range(2..9_u32) {
+        let count = chance.random_range(1..120);
+        let these: Vec<Vec<u8>> = (0..count).map(|_| anything(chance, &WORDS)).collect();
+        let raw = dir.join(format!("bot.202603{number:02}T000000.000Z.log"));
+        let text: Vec<u8> = these
+            .iter()
+            .flat_map(|line| [line, &b"\n"[..]].concat())
+            .collect();
+        std::fs::write(&raw, text).unwrap();
+        let level = chance.random_range(1..4);
+        compress::compress(&raw, &raw.with_extension("log.zst"), level).unwrap();
+        std::fs::remove_file(&raw).unwrap();
+        lines.extend(these);
+    }
+    lines
+}
+
+/// Mostly a piece of a line that is there, cut anywhere between letters.
+fn some_pattern(lines: &[Vec<u8>], chance: &mut TestRng) -> String {
+    let line = String::from_utf8_lossy(&lines[chance.random_range(0..lines.len())]).into_owned();
+    let usable = !line.is_empty() && !line.contains(['\u{FFFD}', '\0']);
+    if !usable || chance.random_range(0..8) == 0 {
+        let word = WORDS[chance.random_range(0..WORDS.len())];
+        return word.repeat(chance.random_range(1..3));
+    }
+    let letters: Vec<char> = line.chars().collect();
+    let from = chance.random_range(0..letters.len());
+    let length = chance.random_range(1..12);
+    letters[from..].iter().take(length).collect()
+}
+
+/// Files at rest: the same lines, as often, as `zstd -dc | grep -F` finds, for thousands of patterns.
+#[test]
+fn literal_search_finds_what_stock_zstd_and_grep_find() {
+    const STOCK: &str = "zstd -dcq ./*.zst | LC_ALL=C grep -aF -e \"$1\" || [ $? = 1 ]";
+    if stock("zstd --version && grep --version", Path::new("."), "").is_none() {
+        eprintln!("SKIPPED: no zstd or grep here");
+        return;
+    }
+    let mut chance = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut hits = 0;
+    for _ in 0..rounds() {
+        let dir = tempfile::tempdir().unwrap();
+        let lines = anything_at_rest(dir.path(), &mut chance);
+        for _ in 0..100 {
+            let pattern = some_pattern(&lines, &mut chance);
+            let found = stock(STOCK, dir.path(), &pattern).unwrap();
+            let mut wanted: Vec<&[u8]> = found
+                .split_inclusive(|byte| *byte == b'\n')
+                .map(|line| line.strip_suffix(b"\n").unwrap_or(line))
+                .collect();
+            let mut taken = Bytes::default();
+            let query = Query {
+                newest: chance.random_range(0..2) == 0,
+                ..Query::new(&pattern, true, false).unwrap()
+            };
+            search(dir.path(), &query, &mut taken).unwrap();
+            hits += taken.0.len();
+            taken.0.sort();
+            wanted.sort_unstable();
+            assert_eq!(taken.0, wanted, "{pattern:?}");
+        }
+    }
+    assert!(hits > rounds() * 100, "{hits} hits prove little");
+}
+
+#[derive(Default)]
+struct Bytes(Vec<Vec<u8>>);
+
+impl Taker for Bytes {
+    fn found(&mut self, found: Found<'_>) -> io::Result<()> {
+        self.0.push(found.line.to_vec());
+        Ok(())
+    }
+}
+
+/// What a shell says with `$1` set; `None` when it fails.
+fn stock(command: &str, dir: &Path, pattern: &str) -> Option<Vec<u8>> {
+    let mut shell = std::process::Command::new("sh");
+    let output = shell
+        .args(["-c", command, "sh", pattern])
+        .current_dir(dir)
+        .output()
+        .ok()?;
+    output.status.success().then_some(output.stdout)
 }

@@ -97,6 +97,25 @@ pub fn cpu_ms(pid: u32) -> f64 {
     ticks(&format!("/proc/{pid}/stat"), [13, 14])
 }
 
+/// The same to the nanosecond, of threads that still live; where the kernel does not say, in ticks.
+#[must_use]
+pub fn exact_cpu_ms(pid: u32) -> f64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    let nanos: Option<Vec<f64>> = tasks
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|task| {
+            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse().ok()
+        })
+        .collect();
+    match nanos {
+        Some(nanos) if !nanos.is_empty() => nanos.iter().sum::<f64>() / 1e6,
+        _ => cpu_ms(pid),
+    }
+}
+
 fn ticks(path: &str, fields: [usize; 2]) -> f64 {
     let text = fs::read_to_string(path).unwrap_or_default();
     // The second field is a name in parentheses, which may hold spaces.
