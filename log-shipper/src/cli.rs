@@ -1,5 +1,7 @@
 //! This room is the command line: what may be asked, and which room answers.
 
+mod sinks;
+
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -7,11 +9,9 @@ use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use daemon_kit::{Env, Resident, Shutdown, boot, time};
 
-use crate::alerts::Alert;
 use crate::config::{Config, SERVICE};
 use crate::line::Level;
-use crate::redact::Redactor;
-use crate::resident::{self, LogShipper};
+use crate::resident::LogShipper;
 use crate::search::show::{Shower, Style};
 use crate::search::{self, Query};
 use crate::segment::Listing;
@@ -155,7 +155,7 @@ impl Cli {
             Command::Tail(asked) => tail_lines(&config, &asked, &mut out),
             Command::Stats { json } => show_stats(&config, json, &mut out),
             Command::Prune { dry_run } => prune(&config, dry_run, &mut out),
-            Command::TestSink => test_sinks(&config, &mut out),
+            Command::TestSink => sinks::test(&config, &mut out),
             Command::Run | Command::Healthcheck | Command::Doctor { .. } | Command::PrintConfig => {
                 Ok(())
             }
@@ -307,82 +307,4 @@ fn prune(config: &Config, dry_run: bool, out: &mut dyn Write) -> anyhow::Result<
         writeln!(out, "{pruned} deleted")?;
     }
     Ok(())
-}
-
-fn test_sinks(config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut failed = 0;
-    let mut sinks = resident::sinks(config)?;
-    let courier = resident::courier(config)?;
-    if sinks.is_empty() && courier.is_none() {
-        writeln!(
-            out,
-            "no sink is set: SYSLOG_URL, LOKI_URL, ALERT_WEBHOOK_URL"
-        )?;
-    }
-    let now = time::now();
-    let zoned = now.to_zoned_datetime(config.zone.clone());
-    let ts = zoned.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string();
-    let line = serde_json::json!({
-        "ts": ts, "level": "INFO", "service": SERVICE, "event": "sink.test", "msg": "a test line of kotonoha / 言の葉のテスト",
-    });
-    for sink in &mut sinks {
-        match sink.send(SERVICE, &[line.to_string()], now.as_millisecond()) {
-            Ok(sent) if sent.refused == 0 => {
-                writeln!(out, "{}: sent{}", sink.name(), hint(config, sink.name()))?;
-            }
-            Ok(_) => {
-                failed += 1;
-                writeln!(out, "{}: reached, but it refuses the line", sink.name())?;
-            }
-            Err(failure) => {
-                failed += 1;
-                writeln!(out, "{}: {}", sink.name(), failure.why)?;
-            }
-        }
-    }
-    if let Some(courier) = &courier {
-        let redactor = Redactor::new(config.secrets())?;
-        match courier.test(&test_alert(&ts), &redactor) {
-            Ok(()) => writeln!(out, "webhook: sent")?,
-            Err(failure) => {
-                failed += 1;
-                writeln!(out, "webhook: {}", failure.why)?;
-            }
-        }
-    }
-    if failed > 0 {
-        bail!(
-            "{failed} of {} sinks did not take the line",
-            sinks.len() + usize::from(courier.is_some())
-        );
-    }
-    Ok(())
-}
-
-fn test_alert(at: &str) -> Alert {
-    Alert {
-        v: 1,
-        id: "test".to_owned(),
-        at: at.to_owned(),
-        kind: "test".to_owned(),
-        severity: "info".to_owned(),
-        service: SERVICE.to_owned(),
-        event: "sink.test".to_owned(),
-        count: 1,
-        ja: "✅ 言の葉のお知らせのテストです。".to_owned(),
-        en: "✅ A test alert of kotonoha.".to_owned(),
-    }
-}
-
-fn hint(config: &Config, sink: &str) -> &'static str {
-    use crate::forward::syslog::Transport;
-    match &config.syslog {
-        Some(target) if sink == "syslog" && target.transport == Transport::Udp => {
-            " (UDP is not acknowledged: look into the log centre for \"a test line of kotonoha\")"
-        }
-        Some(_) if sink == "syslog" => {
-            " (look into the log centre for \"a test line of kotonoha\")"
-        }
-        _ => "",
-    }
 }

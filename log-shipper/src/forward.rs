@@ -4,6 +4,7 @@ pub mod alert;
 pub mod http;
 pub mod loki;
 pub mod syslog;
+pub mod trouble;
 pub mod wire;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use jiff::tz::TimeZone;
 
 use crate::checkpoint::Checkpoint;
 use crate::follow::{self, Bounds, Place};
+use crate::forward::trouble::Cause;
 use crate::redact::Redactor;
 use crate::segment::{Glimpse, Listing};
 
@@ -42,8 +44,10 @@ pub struct Sent {
 /// Why it took nothing, and when to try again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// For people.
+    /// In technical words.
     pub why: String,
+    /// What stands in the way.
+    pub cause: Cause,
     /// What the sink asked for.
     pub wait: Option<Duration>,
 }
@@ -122,7 +126,7 @@ impl Forwarder {
         let mut busy = true;
         while busy && !shutdown.is_soft() {
             busy = false;
-            let listing = Listing::whole(&self.dir).map_err(|error| local(&error))?;
+            let listing = Listing::names(&self.dir).map_err(|error| local(&error))?;
             for service in listing.services() {
                 busy |= self.send_batch(&listing, &service)?;
             }
@@ -241,6 +245,7 @@ impl Forwarder {
 fn local(error: &std::io::Error) -> Failure {
     Failure {
         why: format!("reading the logs: {error}"),
+        cause: Cause::Other,
         wait: None,
     }
 }
@@ -287,6 +292,7 @@ impl Sink for Syslog {
             .collect();
         let failure = |error: &anyhow::Error| Failure {
             why: format!("{error:#}"),
+            cause: Cause::of(error),
             wait: None,
         };
         let mut wire = match self.wire.take() {

@@ -15,6 +15,7 @@ use crate::alerts::{Alert, outbox};
 use crate::checkpoint;
 use crate::forward::Failure;
 use crate::forward::http::Http;
+use crate::forward::trouble::Cause;
 use crate::redact::Redactor;
 
 /// Name of the mark.
@@ -122,6 +123,7 @@ impl Courier {
     pub fn round(&mut self, redactor: &Redactor, shutdown: &Shutdown) -> Result<(), Failure> {
         let local = |error: std::io::Error| Failure {
             why: format!("reading the alerts: {error}"),
+            cause: Cause::Other,
             wait: None,
         };
         let found = outbox::all(&self.dir).map_err(local)?;
@@ -159,12 +161,12 @@ impl Courier {
         ];
         let reply = self
             .http
-            .post(self.url.as_str(), &headers, body.as_bytes())
-            .map_err(|why| Failure { why, wait: None })?;
+            .post(self.url.as_str(), &headers, body.as_bytes())?;
         match reply.status {
             200..=299 => Ok(()),
             status => Err(Failure {
                 why: format!("status {status}"),
+                cause: Cause::of_status(status),
                 wait: reply.retry_after,
             }),
         }

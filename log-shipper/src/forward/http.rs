@@ -7,6 +7,9 @@ use anyhow::Context;
 use ureq::Agent;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
+use crate::forward::Failure;
+use crate::forward::trouble::Cause;
+
 const WHOLE_WAIT: Duration = Duration::from_secs(20);
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 const REPLY_BYTES: u64 = 16 << 10;
@@ -45,8 +48,12 @@ impl Http {
     }
 
     /// Posts a body. An error means that no answer came: nothing is known about what arrived.
-    pub fn post(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Reply, String> {
-        let mut problem = String::new();
+    pub fn post(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Reply, Failure> {
+        let mut failure = Failure {
+            why: String::new(),
+            cause: Cause::Other,
+            wait: None,
+        };
         for agent in &self.agents {
             let mut request = agent.post(url);
             for (name, value) in headers {
@@ -79,17 +86,18 @@ impl Http {
                     });
                 }
                 Err(error) => {
-                    problem = without_address(&error);
+                    failure.why = without_address(&error);
+                    failure.cause = cause(&error);
                     // Only a certificate that this agent does not know is a reason to ask the next one.
                     if !matches!(error, ureq::Error::Rustls(_) | ureq::Error::Tls(_))
-                        && !problem.contains("certificate")
+                        && !failure.why.contains("certificate")
                     {
                         break;
                     }
                 }
             }
         }
-        Err(problem)
+        Err(failure)
     }
 }
 
@@ -98,6 +106,18 @@ fn without_address(error: &ureq::Error) -> String {
     match error {
         ureq::Error::BadUri(_) => "the address is not valid".to_owned(),
         other => other.to_string(),
+    }
+}
+
+fn cause(error: &ureq::Error) -> Cause {
+    match error {
+        ureq::Error::HostNotFound => Cause::NoName,
+        ureq::Error::Timeout(_) => Cause::Silent,
+        ureq::Error::ConnectionFailed => Cause::Refused,
+        ureq::Error::Rustls(error) => Cause::of_tls(error),
+        ureq::Error::Tls(_) => Cause::Untrusted,
+        ureq::Error::Io(error) => Cause::of_io(error),
+        _ => Cause::Other,
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::forward::http::{Http, Reply};
+use crate::forward::trouble::Cause;
 use crate::forward::{Failure, Sent, Sink};
 use crate::line;
 
@@ -60,7 +61,7 @@ impl Loki {
         })
     }
 
-    fn push(&self, service: &str, lines: &[String], now_millis: i64) -> Result<Reply, String> {
+    fn push(&self, service: &str, lines: &[String], now_millis: i64) -> Result<Reply, Failure> {
         let mut headers = vec![("content-type", "application/json")];
         headers.extend(
             self.authorization
@@ -77,9 +78,7 @@ impl Loki {
 
     /// Sends a run of lines; halves it where it is refused, down to the line at fault.
     fn send_run(&self, service: &str, lines: &[String], now_millis: i64) -> Result<Sent, Failure> {
-        let reply = self
-            .push(service, lines, now_millis)
-            .map_err(|why| Failure { why, wait: None })?;
+        let reply = self.push(service, lines, now_millis)?;
         match reply.status {
             200..=299 => Ok(Sent {
                 accepted: lines.len() as u64,
@@ -100,6 +99,7 @@ impl Loki {
             }),
             status => Err(Failure {
                 why: explain(status),
+                cause: Cause::of_status(status),
                 wait: reply.retry_after,
             }),
         }

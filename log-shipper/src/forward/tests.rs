@@ -25,6 +25,7 @@ impl Sink for Fake {
         if state.fail {
             return Err(Failure {
                 why: "down".into(),
+                cause: Cause::Other,
                 wait: None,
             });
         }

@@ -1,15 +1,14 @@
-//! Sinks: an outage with a kill -9 in the middle, TLS, refusals, alerts by webhook, and nothing secret on the wire.
+//! Sinks: an outage with a kill -9 in the middle, refusals, alerts by webhook, and nothing secret on the wire.
 
-use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
 
 use serde_json::Value;
-use tests::{House, PATIENCE, World};
+use tests::{House, World};
 
 use crate::logs_life::{close_segment, lines};
 
@@ -122,6 +121,114 @@ fn logs_a_loki_that_fails_and_refuses_gets_everything_else() {
     world.finish();
 }
 
+/// A Loki that can be away: it answers requests on a socket of its own, with whatever status it is told to.
+struct FakeLoki {
+    seen: Arc<Mutex<Vec<u64>>>,
+    status: Arc<AtomicU16>,
+}
+
+impl FakeLoki {
+    fn listen(listener: TcpListener) -> FakeLoki {
+        let loki = FakeLoki {
+            seen: Arc::new(Mutex::new(Vec::new())),
+            status: Arc::new(AtomicU16::new(204)),
+        };
+        let (seen, status) = (Arc::clone(&loki.seen), Arc::clone(&loki.status));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (seen, status) = (Arc::clone(&seen), Arc::clone(&status));
+                thread::spawn(move || answer(stream, &seen, &status));
+            }
+        });
+        loki
+    }
+
+    fn counts(&self) -> BTreeMap<u64, usize> {
+        let mut counts = BTreeMap::new();
+        for number in self.seen.lock().unwrap().iter() {
+            *counts.entry(*number).or_insert(0) += 1;
+        }
+        counts
+    }
+}
+
+/// Requests of one connection: what is accepted is counted before it is acknowledged.
+fn answer(stream: TcpStream, seen: &Mutex<Vec<u64>>, status: &AtomicU16) -> Option<()> {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+            let lower = line.to_ascii_lowercase();
+            if let Some(value) = lower.strip_prefix("content-length:") {
+                length = value.trim().parse().ok()?;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        let status = status.load(Ordering::SeqCst);
+        if status == 204 {
+            let body: Value = serde_json::from_slice(&body).ok()?;
+            let streams = body["streams"].as_array()?.iter();
+            let values = streams.filter_map(|stream| stream["values"].as_array());
+            let numbers = values.flatten().filter_map(|value| {
+                let line: Value = serde_json::from_str(value[1].as_str()?).ok()?;
+                (line["service"] == "tester").then(|| line["seq"].as_u64())?
+            });
+            seen.lock().unwrap().extend(numbers);
+        }
+        let head = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n");
+        reader.get_mut().write_all(head.as_bytes()).ok()?;
+    }
+}
+
+#[test]
+fn logs_an_outage_and_a_kill_lose_nothing_over_loki() {
+    let house = House::alone();
+    let listener = TcpListener::bind("127.77.13.9:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    for part in 0..10 {
+        let name = format!("tester.20260301T00000{part}.000Z.log");
+        close_segment(&house, &name, &lines(part * 1_000, 1_000));
+    }
+    let launch = || {
+        let launch = house.program("log-shipper");
+        launch.env("LOKI_URL", format!("http://{address}"))
+    };
+    let mut shipper = launch().start();
+    shipper.wait_event("forward.down");
+    shipper.kill();
+    let loki = FakeLoki::listen(TcpListener::bind(address).unwrap());
+    let mut shipper = launch().start();
+    shipper.poll("some lines", |_| {
+        (loki.counts().len() > 2_000).then_some(())
+    });
+    shipper.kill();
+    assert!(loki.counts().len() < 10_000, "the kill came too late");
+    // And away once more: trouble that is its own.
+    loki.status.store(503, Ordering::SeqCst);
+    let mut shipper = launch().start();
+    shipper.poll("the second outage", |running| {
+        let downs = running.events();
+        let downs = downs.iter().filter(|line| line["event"] == "forward.down");
+        (downs.count() == 2).then_some(())
+    });
+    loki.status.store(204, Ordering::SeqCst);
+    shipper.poll("all lines", |_| {
+        (loki.counts().len() == 10_000).then_some(())
+    });
+    shipper.stop().expect_code(0);
+    let doubles: usize = loki.counts().values().map(|count| count - 1).sum();
+    assert!(doubles <= 500, "{doubles} lines came twice");
+}
+
 /// The same error twice, and a failed backup, a moment ago.
 fn grave_lines() -> String {
     let now = jiff::Timestamp::now();
@@ -203,161 +310,4 @@ fn logs_errors_reach_the_outbox_and_the_webhook_once() {
         "the webhook's address is in a log"
     );
     world.finish();
-}
-
-#[test]
-fn logs_test_sink_says_what_is_wrong() {
-    let world = World::start();
-    let house = House::alone();
-    let closed = TcpListener::bind("127.77.13.7:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let command = || house.program("log-shipper").args(["test-sink"]);
-    let nothing = command().run().expect_code(0);
-    assert!(nothing.stdout.contains("no sink is set"));
-    let down = command()
-        .env("SYSLOG_URL", format!("tcp://{closed}"))
-        .run()
-        .expect_code(1);
-    assert!(
-        down.stdout.contains("syslog: connecting to"),
-        "{}",
-        down.stdout
-    );
-    let sent = command()
-        .env("SYSLOG_URL", format!("udp://{}", world.syslog_udp()))
-        .env("SYSLOG_FLAVOR", "qulog")
-        .run()
-        .expect_code(0);
-    assert!(sent.stdout.contains("syslog: sent"), "{}", sent.stdout);
-    world.wait("the datagram", |state| {
-        let text = state
-            .sink
-            .datagrams
-            .iter()
-            .map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-        text.into_iter()
-            .find(|text| text.contains("[qulog@event "))
-            .map(|_| ())
-    });
-    let url = format!("{}/sink", world.url());
-    world.with(|state| state.sink.refuse = vec![401]);
-    let refused = command().env("LOKI_URL", &url).run().expect_code(1);
-    assert!(
-        refused.stdout.contains("user or password is wrong"),
-        "{}",
-        refused.stdout
-    );
-    command().env("LOKI_URL", &url).run().expect_code(0);
-    world.finish();
-}
-
-/// A certificate authority, and a certificate of it for 127.77.13.6, made by openssl; false where there is none.
-fn certificates(house: &House) -> bool {
-    let extension = house.write(
-        "tmp/leaf.cnf",
-        "subjectAltName=IP:127.77.13.6\nbasicConstraints=CA:FALSE\n",
-    );
-    let path = |name: &str| house.path(&format!("tmp/{name}")).display().to_string();
-    let openssl = |words: &str| {
-        let mut command = Command::new("openssl");
-        command
-            .args(words.split_whitespace())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    };
-    let (ca, ca_key, leaf, key, asked) = (
-        path("ca.pem"),
-        path("ca.key"),
-        path("leaf.pem"),
-        path("leaf.key"),
-        path("leaf.csr"),
-    );
-    openssl(&format!(
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test-ca -keyout {ca_key} -out {ca}"
-    )) && openssl(&format!(
-        "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=nas -keyout {key} -out {asked}"
-    )) && openssl(&format!(
-        "x509 -req -in {asked} -CA {ca} -CAkey {ca_key} -CAcreateserial -days 2 -extfile {} -out {leaf}",
-        extension.display()
-    ))
-}
-
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-#[test]
-fn logs_tls_trusts_the_owners_certificate_and_no_other() {
-    let house = House::alone();
-    if !certificates(&house) {
-        tests::skipped("openssl is not here, so syslog over TLS was not tested");
-        return;
-    }
-    let listener = TcpListener::bind("127.77.13.6:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
-    let pem = |name: &str| house.path(&format!("tmp/{name}"));
-    let child = Command::new("openssl")
-        .args([
-            "s_server",
-            "-quiet",
-            "-accept",
-            &format!("127.77.13.6:{port}"),
-            "-cert",
-        ])
-        .arg(pem("leaf.pem"))
-        .arg("-key")
-        .arg(pem("leaf.key"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    let mut server = Server(child.unwrap());
-    let until = Instant::now() + PATIENCE;
-    while TcpStream::connect(("127.77.13.6", port)).is_err() {
-        assert!(Instant::now() < until, "openssl does not listen");
-        thread::yield_now();
-    }
-    let command = || {
-        let launch = house
-            .program("log-shipper")
-            .args(["test-sink"])
-            .env("SYSLOG_URL", format!("tls://127.77.13.6:{port}"));
-        launch.env("SYSLOG_FLAVOR", "synology-ietf")
-    };
-    let stranger = command().run().expect_code(1);
-    assert!(
-        stranger.stdout.contains("TLS handshake"),
-        "{}",
-        stranger.stdout
-    );
-    command()
-        .env("EXTRA_CA_FILE", pem("ca.pem"))
-        .run()
-        .expect_code(0);
-    let mut out = BufReader::new(server.0.stdout.take().unwrap());
-    let (mut text, mut piece) = (Vec::new(), [0_u8; 256]);
-    while !String::from_utf8_lossy(&text).contains("a test line of kotonoha") {
-        let count = out.read(&mut piece).unwrap();
-        assert!(
-            count > 0,
-            "openssl ended: {}",
-            String::from_utf8_lossy(&text)
-        );
-        text.extend_from_slice(&piece[..count]);
-    }
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let (length, message) = text.split_once(' ').unwrap();
-    assert!(
-        message.len() <= length.parse::<usize>().unwrap() && message.starts_with("<134>1 "),
-        "{text}"
-    );
 }
