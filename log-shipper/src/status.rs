@@ -27,6 +27,9 @@ const CLASSES: usize = 44;
 /// What happened in an hour.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Hour {
+    /// Questions taken in.
+    #[serde(default)]
+    pub messages: u64,
     /// Answers given.
     pub answers: u64,
     /// Turns that ended with the kind note instead.
@@ -36,6 +39,9 @@ pub struct Hour {
 /// What happened in a day.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Day {
+    /// Questions taken in.
+    #[serde(default)]
+    pub messages: u64,
     /// Answers given.
     pub answers: u64,
     /// Turns that failed.
@@ -161,6 +167,10 @@ impl Book {
         let hour = self.hours.entry(at.div_euclid(3_600_000)).or_default();
         let day = self.days.entry(date.to_owned()).or_default();
         match line.event() {
+            "message.accepted" => {
+                hour.messages += 1;
+                day.messages += 1;
+            }
             "turn.answered" => {
                 hour.answers += 1;
                 day.answers += 1;

@@ -74,16 +74,27 @@ impl Page<'_> {
 
     /// How long ago, as people say it.
     fn ago(&self, at: i64) -> String {
-        let minutes = (self.report.written - at).max(0) / 60_000;
+        let span = self.report.written - at;
+        if span < 60_000 {
+            return self.say("たった今", "just now").to_owned();
+        }
+        match self.language {
+            Language::Ja => format!("{}前", self.span(span)),
+            Language::En => format!("{} ago", self.span(span)),
+        }
+    }
+
+    /// How long, as people say it.
+    fn span(&self, millis: i64) -> String {
+        let minutes = millis.max(0) / 60_000;
         let ja = self.language == Language::Ja;
         match minutes {
-            0 => self.say("たった今", "just now").to_owned(),
-            1..60 if ja => format!("{minutes} 分前"),
-            1..60 => format!("{minutes} min ago"),
-            60..2_880 if ja => format!("{} 時間前", minutes / 60),
-            60..2_880 => format!("{} h ago", minutes / 60),
-            _ if ja => format!("{} 日前", minutes / 1_440),
-            _ => format!("{} days ago", minutes / 1_440),
+            0..60 if ja => format!("{minutes} 分"),
+            0..60 => format!("{minutes} min"),
+            60..2_880 if ja => format!("{} 時間", minutes / 60),
+            60..2_880 => format!("{} h", minutes / 60),
+            _ if ja => format!("{} 日", minutes / 1_440),
+            _ => format!("{} days", minutes / 1_440),
         }
     }
 
@@ -107,11 +118,20 @@ impl Page<'_> {
         let report = self.report;
         let mut bot = Vec::new();
         if let Some((_, seen)) = report.services.iter().find(|(name, _)| name == "bot") {
-            bot.push(format!(
-                "{}: {}",
-                self.say("起動", "since"),
-                self.clock(seen.started)
-            ));
+            if seen.started > 0 {
+                bot.push(format!(
+                    "{}: {}",
+                    self.say("起動", "started"),
+                    self.clock(seen.started)
+                ));
+            }
+            if let Some(since) = report.connected_since {
+                bot.push(format!(
+                    "{}: {}",
+                    self.say("つながっている", "answering since"),
+                    self.clock(since)
+                ));
+            }
         }
         if let Some(at) = report.last_answer {
             bot.push(format!(
@@ -179,6 +199,7 @@ impl Page<'_> {
             (self.say("応答", "Answering"), &report.bot),
             (self.say("バックアップ", "Backup"), &report.backup),
             (self.say("ディスク", "Disk"), &report.disk),
+            (self.say("費用", "Cost"), &report.money),
         ];
         let steps: Vec<String> = cards
             .iter()
@@ -216,12 +237,16 @@ impl Page<'_> {
     /// A table behind a click: the same numbers without a picture.
     fn table(&mut self, name: &str, heads: &[&str], rows: &[Vec<String>]) {
         self.add(format_args!("<details><summary>{}</summary>", escape(name)));
-        self.plain_table(heads, rows);
+        self.plain_table(name, heads, rows);
         self.out.push_str("</details>");
     }
 
-    fn plain_table(&mut self, heads: &[&str], rows: &[Vec<String>]) {
-        self.out.push_str("<div class=\"t\"><table><thead><tr>");
+    /// A table that can be reached and scrolled by keyboard where it is wider than the screen.
+    fn plain_table(&mut self, name: &str, heads: &[&str], rows: &[Vec<String>]) {
+        self.add(format_args!(
+            "<div class=\"t\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><table><thead><tr>",
+            escape(name)
+        ));
         for head in heads {
             self.add(format_args!("<th scope=\"col\">{}</th>", escape(head)));
         }

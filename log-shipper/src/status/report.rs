@@ -1,5 +1,8 @@
 //! This room turns the books into what the page shows; the same as `status.json`, for scripts. Pure.
 
+pub mod calendar;
+mod cards;
+
 use daemon_kit::Text;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -75,12 +78,18 @@ pub struct Report {
     pub backup: Card,
     /// Is there room?
     pub disk: Card,
+    /// Does the month's money last?
+    pub money: Card,
+    /// Since when the bot has been connected to Discord, while it is.
+    pub connected_since: Option<i64>,
     /// The last answer.
     pub last_answer: Option<i64>,
     /// The last 24 hours, oldest first: hour since 1970, and what happened.
     pub hours: Vec<(i64, Hour)>,
     /// The last 35 days, oldest first.
     pub days: Vec<(String, Day)>,
+    /// The same days as the backups see them.
+    pub calendar: Vec<(String, calendar::Mark)>,
     /// Answer time over the last seven days, in milliseconds: median, and what 95 of 100 stay below.
     pub answer_ms: (Option<u64>, Option<u64>),
     /// This month.
@@ -101,10 +110,7 @@ pub struct Report {
     pub space: (Option<u64>, u64, u64),
 }
 
-const MINUTE: i64 = 60_000;
-const HOUR: i64 = 60 * MINUTE;
-/// Every program writes a line an hour.
-const SILENT: i64 = 2 * HOUR;
+const HOUR: i64 = 3_600_000;
 const SHOWN_DAYS: usize = 35;
 const SHOWN_TROUBLES: usize = 12;
 
@@ -134,22 +140,25 @@ pub fn report(book: &Book, around: &Surroundings, backup_every: i64, zone: &Time
     let mut troubles: Vec<Trouble> = book.troubles.values().cloned().collect();
     troubles.sort_by_key(|trouble| std::cmp::Reverse(trouble.last));
     troubles.truncate(SHOWN_TROUBLES);
-    let month = local(now, zone);
+    let month = local(now, zone)
+        .get(..7)
+        .and_then(|month| book.months.get(month))
+        .cloned()
+        .unwrap_or_default();
     Report {
         v: 1,
         written: now,
-        bot: bot(book, now),
-        backup: backup(book, now, backup_every),
-        disk: disk(around),
+        bot: cards::bot(book, now),
+        backup: cards::backup(book, now, backup_every),
+        disk: cards::disk(around),
+        money: cards::money(&month, book.budget),
+        connected_since: book.connected.and_then(|(up, since)| up.then_some(since)),
         last_answer: book.last_answer,
         hours: hours.collect(),
+        calendar: calendar::marks(book, &days, backup_every),
         days,
         answer_ms: (percentile(&times, 50), percentile(&times, 95)),
-        month: month
-            .get(..7)
-            .and_then(|month| book.months.get(month))
-            .cloned()
-            .unwrap_or_default(),
+        month,
         budget: book.budget,
         archive: book.archive.clone(),
         sizes: book.sizes.iter().copied().collect(),
@@ -176,166 +185,4 @@ fn dates(now: i64, zone: &TimeZone) -> Vec<String> {
         .collect();
     dates.reverse();
     dates
-}
-
-fn card(verdict: Verdict, says: Text, todo: Option<Text>) -> Card {
-    Card {
-        verdict,
-        says,
-        todo,
-    }
-}
-
-fn bot(book: &Book, now: i64) -> Card {
-    let look = Text::new(
-        "NAS のコンテナ画面で kotonoha-bot が動いているか確かめ、止まっていれば再起動してください",
-        "See in the NAS's container screen whether kotonoha-bot runs, and restart it if it does not",
-    );
-    let Some(seen) = book.services.get("bot") else {
-        return card(
-            Verdict::Unknown,
-            Text::new("まだ記録がありません", "Nothing is known yet"),
-            None,
-        );
-    };
-    if seen.stopped {
-        return card(
-            Verdict::Bad,
-            Text::new("止まっています", "It is stopped"),
-            Some(look),
-        );
-    }
-    if now - seen.last > SILENT {
-        return card(
-            Verdict::Bad,
-            Text::new(
-                "2 時間以上、記録がありません",
-                "It has not logged for two hours",
-            ),
-            Some(look),
-        );
-    }
-    if seen.unwell.is_some() {
-        let read = Text::new(
-            "logs/doctor-bot.txt を読んでください",
-            "Read logs/doctor-bot.txt",
-        );
-        return card(
-            Verdict::Bad,
-            Text::new("調子が悪いようです", "It is unwell"),
-            Some(read),
-        );
-    }
-    match book.connected {
-        // A connection that stays away makes the bot say that it is unwell; one that comes back says nothing.
-        Some((false, since)) if now - since < 5 * MINUTE => card(
-            Verdict::Warning,
-            Text::new("再接続しています", "It is reconnecting"),
-            None,
-        ),
-        _ => card(
-            Verdict::Good,
-            Text::new("応答しています", "It is answering"),
-            None,
-        ),
-    }
-}
-
-fn backup(book: &Book, now: i64, every: i64) -> Card {
-    let make = Text::new(
-        "今すぐ取るには、backups/ に backup-now という名前のフォルダを作ってください",
-        "To make one now, create a folder named backup-now in backups/",
-    );
-    let Some(archive) = &book.archive else {
-        if book.failed_backup.is_some() {
-            return card(
-                Verdict::Bad,
-                Text::new("バックアップに失敗しました", "The backup failed"),
-                Some(make),
-            );
-        }
-        return card(
-            Verdict::Unknown,
-            Text::new("まだありません", "There is none yet"),
-            Some(make),
-        );
-    };
-    if book.drill.is_some_and(|(_, passed)| !passed) {
-        let check = Text::new(
-            "backup-sidecar verify を実行してください",
-            "Run backup-sidecar verify",
-        );
-        return card(
-            Verdict::Bad,
-            Text::new("復元の練習に失敗しました", "The restore drill failed"),
-            Some(check),
-        );
-    }
-    if book.failed_backup.is_some() {
-        return card(
-            Verdict::Bad,
-            Text::new("最後のバックアップに失敗しました", "The last backup failed"),
-            Some(make),
-        );
-    }
-    if now - archive.at > every + every / 10 + 2 * HOUR {
-        return card(
-            Verdict::Bad,
-            Text::new(
-                "予定のバックアップがありません",
-                "The planned backup is missing",
-            ),
-            Some(make),
-        );
-    }
-    if book.frozen {
-        let accept = Text::new(
-            "データが急に減りました。意図したものなら backups/ に accept-backup_… というフォルダを作ってください",
-            "The data shrank suddenly. If you meant it, create a folder accept-backup_… in backups/",
-        );
-        return card(
-            Verdict::Warning,
-            Text::new("削除を止めています", "Deletion is frozen"),
-            Some(accept),
-        );
-    }
-    card(
-        Verdict::Good,
-        Text::new(
-            "検証済みのバックアップがあります",
-            "There is a verified backup",
-        ),
-        None,
-    )
-}
-
-fn disk(around: &Surroundings) -> Card {
-    let Some(free) = around.free_bytes else {
-        return card(
-            Verdict::Unknown,
-            Text::new("空き容量が分かりません", "The free space is not known"),
-            None,
-        );
-    };
-    if free >= around.wanted_bytes {
-        return card(
-            Verdict::Good,
-            Text::new("空きがあります", "There is room"),
-            None,
-        );
-    }
-    let make_room = Text::new(
-        "NAS の不要なファイルを減らしてください",
-        "Remove files from the NAS that you do not need",
-    );
-    let verdict = if free < around.wanted_bytes / 4 {
-        Verdict::Bad
-    } else {
-        Verdict::Warning
-    };
-    card(
-        verdict,
-        Text::new("空きが少なくなっています", "Room is getting scarce"),
-        Some(make_room),
-    )
 }

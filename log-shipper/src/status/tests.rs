@@ -4,6 +4,7 @@ use daemon_kit::Language;
 use proptest::prelude::*;
 
 use super::report::Verdict;
+use super::report::calendar::Mark;
 use super::*;
 use crate::line;
 
@@ -68,6 +69,14 @@ fn scripted_day() -> Book {
 
 fn talk(book: &mut Book) {
     for number in 0..40_i64 {
+        enter(
+            book,
+            "bot",
+            NOW - number * HOUR / 4,
+            "INFO",
+            "message.accepted",
+            none(),
+        );
         let turn = serde_json::json!({"ms": 400 + number * 50, "input_tokens": 100, "output_tokens": 20, "cost_usd": 0.01});
         enter(
             book,
@@ -124,6 +133,14 @@ fn keep(book: &mut Book) {
         "drill.passed",
         none(),
     );
+    enter(
+        book,
+        "backup-sidecar",
+        NOW - HOUR / 2,
+        "INFO",
+        "alive",
+        none(),
+    );
 }
 
 fn around() -> Surroundings {
@@ -158,6 +175,11 @@ fn a_scripted_day_is_counted_exactly() {
         report.days.iter().map(|(_, day)| day.answers).sum::<u64>(),
         40
     );
+    assert_eq!(
+        report.days.iter().map(|(_, day)| day.messages).sum::<u64>(),
+        40
+    );
+    assert_eq!(report.calendar.last().unwrap().1, Mark::Verified);
     assert_eq!(
         report
             .days
@@ -195,6 +217,14 @@ fn verdicts_say_what_to_do() {
     let look =
         |book: &Book, now: i64| report(book, &Surroundings { now, ..around() }, DAY, &zone());
     assert_eq!(look(&book, NOW + 3 * HOUR).bot.verdict, Verdict::Bad);
+    enter(
+        &mut book,
+        "backup-sidecar",
+        NOW + 30 * HOUR,
+        "INFO",
+        "alive",
+        none(),
+    );
     let late = look(&book, NOW + 30 * HOUR);
     assert_eq!(late.backup.verdict, Verdict::Bad);
     assert!(late.backup.todo.unwrap().en.contains("backup-now"));
@@ -209,6 +239,17 @@ fn verdicts_say_what_to_do() {
         none(),
     );
     assert_eq!(look(&book, NOW).backup.verdict, Verdict::Bad);
+    enter(&mut book, "backup-sidecar", NOW, "INFO", "stop", none());
+    let stopped = look(&book, NOW).backup.todo.unwrap();
+    assert!(
+        stopped.en.contains("kotonoha-backup-sidecar") && stopped.ja.contains("再起動"),
+        "{stopped:?}"
+    );
+    let dear = serde_json::json!({"cost_usd": 9.6});
+    enter(&mut book, "bot", NOW, "INFO", "turn.answered", &dear);
+    let money = look(&book, NOW).money;
+    assert_eq!(money.verdict, Verdict::Bad);
+    assert!(money.todo.unwrap().en.contains("MONTHLY_BUDGET"));
     let tight = Surroundings {
         free_bytes: Some(1),
         ..around()
@@ -247,7 +288,10 @@ fn the_page_is_whole_in_both_languages_and_gives_nothing_away() {
         }
     }
     let english = page::render(&report, Language::En, &zone());
-    assert!(english.contains("answers 40, failures 3") && english.contains("$0.40 / $10.00"));
+    assert!(
+        english.contains("messages 40, answers 40, failures 3")
+            && english.contains("$0.40 / $10.00")
+    );
 }
 
 #[test]
@@ -292,7 +336,8 @@ fn colours_can_be_read() {
         .skip(1)
         .map(|part| part.split('}').next().unwrap())
         .collect();
-    assert_eq!(schemes.len(), 2);
+    // Light, dark and paper.
+    assert_eq!(schemes.len(), 3);
     for scheme in schemes {
         let light = |name: &str| {
             let hex = scheme.split(&format!("--{name}:#")).nth(1).unwrap();

@@ -2,78 +2,11 @@
 
 use std::fs;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tests::House;
 
-fn scripted_day(house: &House) {
-    let now = jiff::Timestamp::now().as_millisecond();
-    let mut bot = String::new();
-    let mut seq = 0;
-    let mut say = |text: &mut String,
-                   service: &str,
-                   ago_minutes: i64,
-                   level: &str,
-                   event: &str,
-                   more: Value| {
-        let ts = jiff::Timestamp::from_millisecond(now - ago_minutes * 60_000)
-            .unwrap()
-            .to_string();
-        let mut line = json!({"ts": ts, "level": level, "service": service, "seq": seq, "start": "s", "target": "t", "event": event, "msg": "canary words"});
-        line.as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        seq += 1;
-        text.push_str(&line.to_string());
-        text.push('\n');
-    };
-    say(
-        &mut bot,
-        "bot",
-        600,
-        "INFO",
-        "start",
-        json!({"build": "0.1.0 (test)"}),
-    );
-    say(
-        &mut bot,
-        "bot",
-        600,
-        "INFO",
-        "settings",
-        json!({"settings": "MONTHLY_BUDGET=10 TZ=Asia/Tokyo"}),
-    );
-    for turn in 0..25 {
-        say(
-            &mut bot,
-            "bot",
-            500 - turn * 20,
-            "INFO",
-            "turn.answered",
-            json!({"ms": 1_000, "input_tokens": 10, "output_tokens": 4, "cost_usd": 0.02}),
-        );
-    }
-    say(&mut bot, "bot", 15, "WARN", "turn.failed", json!({}));
-    say(&mut bot, "bot", 14, "ERROR", "store.broken", json!({}));
-    let mut backup = String::new();
-    say(
-        &mut backup,
-        "backup-sidecar",
-        90,
-        "INFO",
-        "backup.done",
-        json!({"archive": "backup_20260301_020000.tar.zst", "bytes": 3_000_000}),
-    );
-    say(
-        &mut backup,
-        "backup-sidecar",
-        80,
-        "INFO",
-        "drill.passed",
-        json!({}),
-    );
-    house.write("logs/bot.log", bot);
-    house.write("logs/backup-sidecar.log", backup);
-}
+use crate::logs_model::strace_works;
+use crate::status_story::scripted_day;
 
 fn report(house: &House) -> Option<Value> {
     serde_json::from_str(&fs::read_to_string(house.logs().join("status.json")).ok()?).ok()
@@ -125,7 +58,10 @@ fn status_page_counts_exactly_and_survives_a_restart() {
     shipper.stop().expect_code(0);
 
     let english = fs::read_to_string(house.logs().join("status.html")).unwrap();
-    assert!(english.contains("It is answering") && english.contains("answers 25, failures 1"));
+    assert!(
+        english.contains("It is answering")
+            && english.contains("messages 26, answers 25, failures 1")
+    );
     let mut shipper = launch("ja").start();
     shipper.poll("a Japanese page", |_| {
         let page = fs::read_to_string(house.logs().join("status.html")).ok()?;
@@ -139,4 +75,111 @@ fn status_page_counts_exactly_and_survives_a_restart() {
         );
         assert!(page.len() < 300_000, "{} bytes", page.len());
     }
+}
+
+/// What the owner is promised to find, in both languages.
+const PARTS: [(&str, &str); 24] = [
+    ("応答", "Answering"),
+    ("起動", "started"),
+    ("最後の返事", "last answer"),
+    ("最新", "newest"),
+    ("復元の練習に成功", "restore drill passed"),
+    ("空き", "free"),
+    ("やること", "What to do"),
+    ("24 時間", "24 hours"),
+    ("35 日", "35 days"),
+    ("返事の速さ (中央値", "answer time (median"),
+    ("遅いほう (95%)", "slow tail (95%)"),
+    ("失敗", "failures"),
+    ("モデルの切り替え", "failovers"),
+    ("入力トークン", "tokens in"),
+    ("出力トークン", "tokens out"),
+    ("$0.50 / $10.00", "$0.50 / $10.00"),
+    ("検証済み", "verified"),
+    ("取れなかった日", "days missed"),
+    ("ログの量", "Log volume"),
+    ("WARN", "WARN"),
+    ("最近のエラー", "Latest errors"),
+    ("版", "version"),
+    ("動いている長さ", "up for"),
+    ("作成", "written"),
+];
+
+#[test]
+fn status_page_has_every_part_in_both_languages() {
+    let house = House::alone();
+    scripted_day(&house);
+    for language in ["ja", "en"] {
+        fs::remove_file(house.logs().join("status.html")).ok();
+        let launch = house.program("log-shipper").env("LOG_SWEEP_SECONDS", "1");
+        let mut shipper = launch.env("BOT_LANGUAGE", language).start();
+        let page = shipper.poll("a page", |_| {
+            let page = fs::read_to_string(house.logs().join("status.html")).ok()?;
+            page.contains("store.broken").then_some(page)
+        });
+        shipper.stop().expect_code(0);
+        for (ja, en) in PARTS {
+            let part = if language == "ja" { ja } else { en };
+            assert!(page.contains(part), "{part} is not on the page");
+        }
+        assert!(page.contains("0.1.0 (test)"));
+    }
+}
+
+/// So many lines of a service does the page count.
+fn counted(house: &House, service: &str) -> u64 {
+    let Some(report) = report(house) else {
+        return 0;
+    };
+    let days = report["days"].as_array().unwrap().iter();
+    days.filter_map(|day| day[1]["volume"][service][0].as_array())
+        .flatten()
+        .filter_map(Value::as_u64)
+        .sum()
+}
+
+/// A new line costs what a line costs: none of ten thousand old segments is opened for it, nor for the new page.
+#[test]
+fn status_page_opens_no_old_log_for_a_new_line() {
+    const OLD: i64 = 10_000;
+    if !strace_works() {
+        return;
+    }
+    let house = House::alone();
+    let packed = zstd::encode_all(&b"{\"ts\":\"2026-03-01T00:00:00Z\"}\n"[..], 1).unwrap();
+    for number in 0..OLD {
+        let at = jiff::Timestamp::from_millisecond(1_772_323_200_000 + number).unwrap();
+        let name = format!("tester.{}.log.zst", at.strftime("%Y%m%dT%H%M%S.%3fZ"));
+        fs::write(house.logs().join(name), &packed).unwrap();
+    }
+    let trace = house.path("tmp/trace");
+    let strace = "strace -f -qq --seccomp-bpf -e trace=openat -o";
+    let words = strace.split(' ').map(str::to_owned);
+    let launch = house
+        .program("log-shipper")
+        .env("LOG_SWEEP_SECONDS", "1")
+        .env("LOG_RETENTION_DAYS", "36500")
+        .env("LOG_MIN_FREE", "0");
+    let launch = launch.under(words.chain([trace.display().to_string()]));
+    let mut shipper = launch.start();
+    shipper.poll("the books of all old lines", |_| {
+        let books = fs::read_to_string(house.logs().join(".ledger.json")).ok()?;
+        let books: Value = serde_json::from_str(&books).ok()?;
+        (books["places"]["tester"]["after"] == "20260301T000009.999Z").then_some(())
+    });
+    let opened = || {
+        let told = fs::read_to_string(&trace).unwrap_or_default();
+        told.matches(".log.zst").count()
+    };
+    let before = opened();
+    assert!(before >= 10_000, "the trace shows only {before}");
+    let now = jiff::Timestamp::now();
+    let line = format!("{{\"ts\":\"{now}\",\"level\":\"INFO\",\"service\":\"fresh\"}}\n");
+    for number in 1..=2 {
+        house.write("logs/fresh.log", line.repeat(number));
+        shipper.poll("a page with the new line", |_| {
+            (counted(&house, "fresh") == number as u64).then_some(())
+        });
+    }
+    assert_eq!(opened(), before, "old logs were opened again");
 }

@@ -6,6 +6,7 @@ use super::Page;
 use crate::line::Level;
 use crate::stats::shown_bytes;
 use crate::status::chart::{self, Bar, Square, escape};
+use crate::status::report::calendar::Mark;
 
 impl Page<'_> {
     pub(super) fn talk(&mut self) {
@@ -21,21 +22,27 @@ impl Page<'_> {
             bad: what.failures as f64,
         });
         let (hours, days): (Vec<Bar>, Vec<Bar>) = (hours.collect(), days.collect());
+        let asked: (u64, u64) = (
+            report.hours.iter().map(|(_, hour)| hour.messages).sum(),
+            report.days.iter().map(|(_, day)| day.messages).sum(),
+        );
         let title = self.say("会話", "Talk");
         self.add(format_args!("<section><h2>{title}</h2>"));
-        self.turns(self.say("24 時間", "24 hours"), &hours, 3);
-        self.turns(self.say("35 日", "35 days"), &days, 5);
+        self.turns(self.say("24 時間", "24 hours"), asked.0, &hours, 3);
+        self.turns(self.say("35 日", "35 days"), asked.1, &days, 5);
         self.speed();
         let days = report.days.iter().rev().take(14);
         let rows = days.map(|(date, day)| {
             vec![
                 date.clone(),
+                day.messages.to_string(),
                 day.answers.to_string(),
                 day.failures.to_string(),
             ]
         });
         let heads = [
             self.say("日", "day"),
+            self.say("届いた言葉", "messages"),
             self.say("返事", "answers"),
             self.say("失敗", "failures"),
         ];
@@ -44,15 +51,29 @@ impl Page<'_> {
             &heads,
             &rows.collect::<Vec<_>>(),
         );
+        let hours = report.hours.iter().rev().map(|(hour, what)| {
+            vec![
+                self.when(hour * 3_600_000, "%m/%d %H:00"),
+                what.messages.to_string(),
+                what.answers.to_string(),
+                what.failures.to_string(),
+            ]
+        });
+        let (hours, heads) = (
+            hours.collect::<Vec<_>>(),
+            [self.say("時", "hour"), heads[1], heads[2], heads[3]],
+        );
+        self.table(self.say("時間ごとの数", "numbers by hour"), &heads, &hours);
         self.out.push_str("</section>");
     }
 
     /// Answers and failures as bars, and their sums in words.
-    fn turns(&mut self, span: &str, bars: &[Bar], step: usize) {
+    fn turns(&mut self, span: &str, asked: u64, bars: &[Bar], step: usize) {
         let good: f64 = bars.iter().map(|bar| bar.good).sum();
         let bad: f64 = bars.iter().map(|bar| bar.bad).sum();
+        let messages = self.say("届いた言葉", "messages");
         let (answers, failures) = (self.say("返事", "answers"), self.say("失敗", "failures"));
-        let says = format!("{answers} {good:.0}, {failures} {bad:.0}");
+        let says = format!("{messages} {asked}, {answers} {good:.0}, {failures} {bad:.0}");
         let drawn = chart::bars(bars, &format!("{span}: {says}"), step);
         self.add(format_args!(
             "<figure><figcaption>{span}: <b>{says}</b></figcaption>{drawn}</figure>"
@@ -113,14 +134,15 @@ impl Page<'_> {
     pub(super) fn backups(&mut self) {
         let report = self.report;
         let squares: Vec<Square> = report
-            .days
+            .calendar
             .iter()
-            .map(|(date, day)| {
-                let (class, sign, says) = match day.backups {
-                    (0, 0) => ("n", "", self.say("なし", "none")),
-                    (_, 0) => ("g", "✓", self.say("検証済み", "verified")),
-                    (0, _) => ("b", "✗", self.say("失敗", "failed")),
-                    (_, _) => (
+            .map(|(date, mark)| {
+                let (class, sign, says) = match mark {
+                    Mark::None => ("n", "", self.say("なし", "none")),
+                    Mark::Verified => ("g", "✓", self.say("検証済み", "verified")),
+                    Mark::Failed => ("b", "✗", self.say("失敗", "failed")),
+                    Mark::Missed => ("b", "–", self.say("取れていません", "missed")),
+                    Mark::Mended => (
                         "w",
                         "!",
                         self.say("失敗のあと成功", "failed, then verified"),
@@ -135,13 +157,21 @@ impl Page<'_> {
             })
             .collect();
         let done: u32 = report.days.iter().map(|(_, day)| day.backups.0).sum();
+        let failed: u32 = report.days.iter().map(|(_, day)| day.backups.1).sum();
+        let missed = report.calendar.iter();
+        let missed = missed.filter(|(_, mark)| *mark == Mark::Missed).count();
         let (title, says) = (
             self.say("バックアップ (35 日)", "Backups (35 days)"),
-            format!("{} {done}", self.say("検証済み", "verified")),
+            format!(
+                "✓ {} {done}, ✗ {} {failed}, – {} {missed}",
+                self.say("検証済み", "verified"),
+                self.say("失敗", "failed"),
+                self.say("取れなかった日", "days missed"),
+            ),
         );
         self.add(format_args!(
-            "<section><h2>{title}</h2>{}",
-            chart::calendar(&squares, &says)
+            "<section><h2>{title}</h2><p>{says}</p>{}",
+            chart::calendar(&squares, title)
         ));
         if let Some(archive) = &report.archive {
             let (name, at) = (escape(&archive.name), self.clock(archive.at));
@@ -158,9 +188,15 @@ impl Page<'_> {
             .collect();
         if sizes.len() > 1 {
             let says = self.say("大きさ (MB)", "size (MB)");
+            let range = sizes.iter().map(|bar| bar.good);
+            let (least, most) = (
+                range.clone().fold(f64::MAX, f64::min),
+                range.fold(0.0, f64::max),
+            );
+            let says = format!("{says}: {least:.1} – {most:.1}");
             self.add(format_args!(
                 "<figure><figcaption>{says}</figcaption>{}</figure>",
-                chart::bars(&sizes, says, 10)
+                chart::bars(&sizes, &says, 10)
             ));
         }
         self.out.push_str("</section>");
@@ -187,6 +223,8 @@ impl Page<'_> {
                     all.to_string(),
                     level(Level::Error).to_string(),
                     level(Level::Warn).to_string(),
+                    level(Level::Info).to_string(),
+                    (level(Level::Debug) + level(Level::Trace) + levels[5]).to_string(),
                     shown_bytes(*bytes),
                 ]
             })
@@ -194,11 +232,14 @@ impl Page<'_> {
         let title = self.say("ログの量 (7 日)", "Log volume (7 days)");
         self.add(format_args!("<section><h2>{title}</h2>"));
         self.plain_table(
+            title,
             &[
                 self.say("サービス", "service"),
                 self.say("行", "lines"),
                 "ERROR",
                 "WARN",
+                "INFO",
+                self.say("ほか", "other"),
                 self.say("大きさ", "size"),
             ],
             &rows,
@@ -227,6 +268,7 @@ impl Page<'_> {
             self.add(format_args!("<p>{none}</p>"));
         } else {
             self.plain_table(
+                title,
                 &[
                     self.say("サービス", "service"),
                     self.say("出来事", "event"),
@@ -245,10 +287,22 @@ impl Page<'_> {
             .services
             .iter()
             .map(|(name, seen)| {
+                let uptime = if seen.stopped {
+                    self.say("停止中", "stopped").to_owned()
+                } else {
+                    self.span(self.report.written - seen.started)
+                };
+                // A program whose first line was pruned long ago has no known start.
+                let (started, uptime) = if seen.started == 0 {
+                    ("–".to_owned(), "–".to_owned())
+                } else {
+                    (self.clock(seen.started), uptime)
+                };
                 vec![
                     name.clone(),
                     seen.build.clone(),
-                    self.clock(seen.started),
+                    started,
+                    uptime,
                     self.ago(seen.last),
                 ]
             })
@@ -256,10 +310,12 @@ impl Page<'_> {
         let title = self.say("プログラム", "Programs");
         self.add(format_args!("<section><h2>{title}</h2>"));
         self.plain_table(
+            title,
             &[
                 self.say("名前", "name"),
                 self.say("版", "version"),
                 self.say("起動", "started"),
+                self.say("動いている長さ", "up for"),
                 self.say("最後の記録", "last line"),
             ],
             &rows,
