@@ -1,6 +1,8 @@
 //! kill -9 at random moments while mentions flow and a share of events is replayed: every mention ends with exactly one reply.
 
+pub mod logs;
 pub mod power;
+pub mod scribe;
 
 use std::thread;
 use std::time::{Duration, Instant};

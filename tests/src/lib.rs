@@ -19,10 +19,12 @@
 
 pub mod archives;
 pub mod bench;
+pub mod browser;
 pub mod chaos;
 pub mod disk;
 pub mod engine;
 pub mod house;
+pub mod receivers;
 pub mod s3;
 pub mod world;
 

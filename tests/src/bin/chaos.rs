@@ -1,14 +1,15 @@
 //! The long forms of the chaos runs, by count and seed: `cargo chaos bot --rounds 200 --mentions 10 --seed 1`,
-//! `cargo chaos power sidecar --rounds 100 --seed 1`.
+//! `cargo chaos power sidecar --rounds 100 --seed 1`, `cargo chaos logs --rounds 10000 --seed 1`.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use tests::chaos::power::{self, Subject};
-use tests::chaos::{self, Outcome, Plan};
+use tests::chaos::{self, Outcome, Plan, logs, scribe};
 
 const USAGE: &str = "usage: chaos bot [--rounds N] [--mentions M] [--seed S] [--replay PERCENT]
-       chaos power bot|sidecar|shipper [--rounds N] [--seed S]   (as root, with loop devices)";
+       chaos power bot|sidecar|shipper [--rounds N] [--seed S]   (as root, with loop devices)
+       chaos logs [--rounds N] [--seed S]   (disks are filled and made read-only as root, with loop devices)";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -24,6 +25,9 @@ fn main() -> ExitCode {
         return usage();
     };
     let outcome = match names[..] {
+        // Not for people: the writer that the rounds of `logs` let live and kill.
+        ["scribe", ..] => return said(&scribe::run(&words[1..]).map(|()| true)),
+        ["logs", ..] => return said(&model(rounds as usize, seed)),
         ["power", "bot"] => power::run(Subject::Bot, rounds as usize, seed),
         ["power", "sidecar"] => power::run(Subject::Sidecar, rounds as usize, seed),
         ["power", "shipper"] => power::run(Subject::Shipper, rounds as usize, seed),
@@ -44,6 +48,27 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(outcome) => conclude(&outcome, rounds, seed),
+        Err(error) => {
+            say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Random programs against the model of `logs/`; whether none of them lost or doubled a line.
+fn model(rounds: usize, seed: u64) -> anyhow::Result<bool> {
+    let outcome = logs::run(rounds, seed, say)?;
+    if let Some(why) = &outcome.without_disk {
+        say(&format!("SKIPPED: full and read-only disks: {why}"));
+    }
+    say(&format!("{}, seed {seed}", outcome.summary()));
+    Ok(outcome.violations.is_empty())
+}
+
+fn said(outcome: &anyhow::Result<bool>) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             say(&format!("{error:#}"));
             ExitCode::FAILURE

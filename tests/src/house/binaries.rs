@@ -89,5 +89,9 @@ fn reachable(built: &Path) -> PathBuf {
     for name in ["bot", "backup-sidecar", "log-shipper"] {
         std::fs::copy(built.join(name), place.join(name)).expect("a copy");
     }
+    // The chaos runs start themselves again as a writer; other programs have no need of it.
+    if built.join("chaos").exists() {
+        std::fs::copy(built.join("chaos"), place.join("chaos")).expect("a copy");
+    }
     place
 }

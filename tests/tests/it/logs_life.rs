@@ -16,7 +16,7 @@ pub(crate) fn close_segment(house: &House, name: &str, text: &str) {
     rustix::fs::rename(&draft, house.logs().join(name)).unwrap();
 }
 
-fn give(path: &Path) {
+pub(crate) fn give(path: &Path) {
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(path, Some(tests::house::NOBODY), Some(tests::house::NOBODY))
             .unwrap();
@@ -268,7 +268,7 @@ fn logs_version_and_health() {
     clippy::disallowed_methods,
     reason = "a test's own length, not a program's setting"
 )]
-fn kill_rounds() -> u64 {
+pub(crate) fn kill_rounds() -> u64 {
     std::env::var("KILL_ROUNDS")
         .ok()
         .and_then(|text| text.parse().ok())
