@@ -224,7 +224,7 @@ impl State {
         };
         json!({
             "v": 10, "user": discord::user(&self.member(BOT)), "guilds": guilds, "session_id": session,
-            "resume_gateway_url": format!("ws://{}/gateway", self.host),
+            "resume_gateway_url": format!("{}://{}/gateway", self.scheme, self.host),
             "application": {"id": BOT.to_string(), "flags": if self.gateway.grant_content { 1 << 19 } else { 0 }},
         })
     }

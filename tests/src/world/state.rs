@@ -32,6 +32,8 @@ pub struct State {
     pub url: String,
     /// How this world was last called: containers know it by another name.
     pub host: String,
+    /// How the gateway is reached there: `ws`, or `wss` behind a front door.
+    pub scheme: &'static str,
     /// Everybody.
     pub members: BTreeMap<Id, Member>,
     /// Every channel, thread, forum and direct message.
@@ -81,6 +83,7 @@ impl State {
         let mut state = Self {
             token,
             host: url.trim_start_matches("http://").to_owned(),
+            scheme: "ws",
             url,
             members: BTreeMap::new(),
             channels: BTreeMap::new(),

@@ -51,6 +51,34 @@ fn back_and_forth() {
 }
 
 #[test]
+fn a_restore_after_an_unclean_stop_is_not_undone_by_the_log_that_was_left() {
+    let house = House::alone();
+    chat(&house, 100);
+    sidecar(&house, &["backup"], &[]).expect_code(0);
+    // As a kill leaves it: rows that are in the write-ahead log alone.
+    let database = house.database();
+    let log = house.data().join("sessions.db-wal");
+    let writer = Connection::open(&database).unwrap();
+    let insert = "WITH RECURSIVE c(n) AS (SELECT 101 UNION ALL SELECT n + 1 FROM c WHERE n < 400)
+                  INSERT INTO messages SELECT n, 'late' FROM c";
+    writer.execute(insert, []).unwrap();
+    let left = [&database, &log].map(|path| (path, fs::read(path).unwrap()));
+    writer.close().unwrap();
+    for (path, bytes) in left {
+        fs::write(path, bytes).unwrap();
+    }
+    house.settle();
+    assert!(fs::metadata(&log).unwrap().len() > 0);
+    let said = sidecar(&house, &["restore"], &[]).expect_code(0).stdout;
+    assert_eq!(rows(&database), 100, "{said}");
+    let aside = said
+        .split_whitespace()
+        .find(|word| word.contains(".before-restore-"))
+        .unwrap();
+    assert_eq!(rows(&house.data().join(aside)), 400, "its log was lost");
+}
+
+#[test]
 fn a_database_in_use_is_never_replaced() {
     let house = House::alone();
     chat(&house, 10);

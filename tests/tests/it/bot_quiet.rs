@@ -144,3 +144,37 @@ fn secrets_can_come_from_files() {
     bot.stop().expect_code(0);
     world.finish();
 }
+
+#[test]
+fn nobody_is_called_but_discord_and_the_model() {
+    let world = World::start();
+    let house = House::new(&world);
+    let trace = house.path("tmp/connects");
+    let words = ["strace", "-D", "-f", "-qq", "-e", "trace=connect", "-o"];
+    let strace = words
+        .map(str::to_owned)
+        .into_iter()
+        .chain([trace.display().to_string()]);
+    let can = std::process::Command::new("strace")
+        .args(["-qq", "true"])
+        .output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        tests::skipped("strace is not here, so nobody saw whom the bot calls");
+        world.finish();
+        return;
+    }
+    let bot = house.program("bot").under(strace).start();
+    world.connected();
+    let said = world.mention(world.member("花"), world.general(), "誰に聞くの");
+    world.answer(said, &tests::world::model::echo("誰に聞くの"));
+    bot.stop();
+    let calls = std::fs::read_to_string(&trace).unwrap();
+    let port = world.url().rsplit(':').next().unwrap().to_owned();
+    let (ours, others): (Vec<&str>, Vec<&str>) = calls
+        .lines()
+        .filter(|line| line.contains("AF_INET"))
+        .partition(|line| line.contains(&format!("htons({port})")) && line.contains("127.0.0.1"));
+    assert!(!ours.is_empty(), "{calls}");
+    assert!(others.is_empty(), "somebody else was called: {others:#?}");
+    world.finish();
+}

@@ -12,6 +12,7 @@ mod bot_buttons;
 mod bot_commands;
 mod bot_disk;
 mod bot_gateway;
+mod bot_https;
 mod bot_interactions;
 mod bot_life;
 mod bot_models;

@@ -14,9 +14,9 @@ fn id(text: &str) -> Result<Id, Refusal> {
 
 pub(super) fn route(state: &mut State, method: &str, parts: &[&str], ask: &Ask<'_>) -> Outcome {
     match (method, parts) {
-        ("GET", ["gateway"]) => Ok(json!({"url": gateway_url(ask)})),
+        ("GET", ["gateway"]) => Ok(json!({"url": gateway_url(state, ask)})),
         ("GET", ["gateway", "bot"]) => Ok(json!({
-            "url": gateway_url(ask), "shards": 1,
+            "url": gateway_url(state, ask), "shards": 1,
             "session_start_limit": {"total": 1000, "remaining": state.gateway.remaining, "reset_after": 3_600_000, "max_concurrency": 1},
         })),
         ("GET", ["users", "@me"]) => Ok(discord::user(&state.member(BOT))),
@@ -141,8 +141,8 @@ fn unknown(state: &mut State, method: &str, parts: &[&str]) -> Outcome {
 }
 
 /// Where the asker reached us, it will reach the gateway too: containers know this machine by another name.
-fn gateway_url(ask: &Ask<'_>) -> String {
-    format!("ws://{}/gateway", ask.host)
+fn gateway_url(state: &State, ask: &Ask<'_>) -> String {
+    format!("{}://{}/gateway", state.scheme, ask.host)
 }
 
 fn application(state: &State) -> Value {
