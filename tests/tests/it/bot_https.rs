@@ -14,6 +14,14 @@ const INSIDE: &str = "KOTONOHA_TEST_INSIDE";
 /// Brings up loopback, and lets `discord.com` be it.
 const MOVE_IN: &str = "ip link set lo up && mount --bind \"$0\" /etc/hosts && exec \"$@\"";
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "where a test runs, not a program's setting"
+)]
+fn is_inside() -> bool {
+    std::env::var(INSIDE).is_ok()
+}
+
 /// Runs the test `name` of this program once more, inside.
 fn again_inside(name: &str) {
     let dir = tempfile::tempdir().unwrap();
@@ -50,7 +58,7 @@ fn again_inside(name: &str) {
 
 #[test]
 fn over_tls_and_serenitys_limiter_a_429_is_waited_out_and_nobody_else_waits() {
-    if std::env::var(INSIDE).is_err() {
+    if !is_inside() {
         again_inside(
             "bot_https::over_tls_and_serenitys_limiter_a_429_is_waited_out_and_nobody_else_waits",
         );
