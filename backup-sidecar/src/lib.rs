@@ -14,6 +14,7 @@ pub mod config;
 pub mod draft;
 pub mod drill;
 pub mod extract;
+pub mod facts;
 pub mod forgotten;
 pub mod freeze;
 pub mod job;

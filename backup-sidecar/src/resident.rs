@@ -15,8 +15,8 @@ use crate::job::{self, Outcome, Stage};
 use crate::manifest::Cause;
 use crate::watch::Watch;
 use crate::{
-    advice, collect, drill, extract, forgotten, lock, offsite, prune, report, requests, restore,
-    verify,
+    advice, collect, drill, extract, facts, forgotten, lock, offsite, prune, report, requests,
+    restore, verify,
 };
 
 mod readme;
@@ -92,6 +92,8 @@ struct Rounds {
     /// What was said since the last hour: the same complaint is not repeated every few seconds.
     said: BTreeSet<String>,
     next_repeat: Timestamp,
+    /// What the bot was told about how long archives stay.
+    told: facts::Told,
 }
 
 /// Why the heartbeat says that something is wrong.
@@ -145,6 +147,7 @@ impl Rounds {
             announced: None,
             said: BTreeSet::new(),
             next_repeat: now,
+            told: facts::Told::default(),
         })
     }
 
@@ -226,6 +229,16 @@ impl Rounds {
         }
         self.retry_offsite(now);
         self.judge_age(now);
+        self.tell_facts(now);
+    }
+
+    /// Whoever asks the bot to forget is to hear until when archives can hold the words.
+    fn tell_facts(&mut self, now: Timestamp) {
+        let frozen = prune::load(&self.config).is_ok_and(|catalog| catalog.freeze().is_some());
+        let facts = facts::Facts::of(&self.config, frozen, now);
+        if let Err(error) = self.told.tell(&self.config, facts, now) {
+            self.complain(&error);
+        }
     }
 
     fn retry_offsite(&mut self, now: Timestamp) {

@@ -1,5 +1,6 @@
 //! Verbs and flags.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,7 +13,7 @@ use daemon_kit::env::Env;
 use crate::Bot;
 use crate::config::{Config, SERVICE};
 use crate::start;
-use crate::store::{Store, UsageRow};
+use crate::store::{PlaceRow, Store, UsageRow};
 
 /// A gentle AI companion for a Discord community.
 #[derive(Debug, Parser)]
@@ -134,8 +135,10 @@ fn import(config: &Config, file: &Path) -> anyhow::Result<()> {
 }
 
 fn export(config: &Config, user: u64) -> anyhow::Result<()> {
-    let messages = Store::export_of(&existing(config)?, user)?;
-    let whole = serde_json::json!({"user": user.to_string(), "messages": messages});
+    let kept = Store::kept_of(&existing(config)?, user)?;
+    let whole = serde_json::json!({
+        "user": user.to_string(), "messages": kept.messages, "turns": kept.turns, "forgotten": kept.forgotten,
+    });
     writeln!(io::stdout().lock(), "{whole:#}")?;
     Ok(())
 }
@@ -166,10 +169,11 @@ fn usage(config: &Config, since: Option<&str>, json: bool) -> anyhow::Result<()>
             .to_string(),
         None => String::new(),
     };
-    let rows = Store::usage_of(&existing(config)?, &day)?;
+    let (rows, places) = Store::usage_of(&existing(config)?, &day)?;
     let mut out = io::stdout().lock();
     if json {
-        writeln!(out, "{:#}", serde_json::json!(rows))?;
+        let whole = serde_json::json!({"by_purpose": rows, "by_channel": places});
+        writeln!(out, "{whole:#}")?;
         return Ok(());
     }
     for row in &rows {
@@ -186,6 +190,25 @@ fn usage(config: &Config, since: Option<&str>, json: bool) -> anyhow::Result<()>
         cost_micros: sum(|row| row.cost_micros),
     };
     line(&mut out, "total", &total)?;
+    by_channel(&mut out, &places)
+}
+
+/// Answers and their cost by channel, over all the days asked for.
+fn by_channel(out: &mut dyn Write, places: &[PlaceRow]) -> anyhow::Result<()> {
+    let mut channels: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+    for row in places {
+        let sum = channels.entry(row.channel).or_default();
+        sum.0 += row.messages;
+        sum.1 += row.cost_micros;
+    }
+    for (channel, (messages, cost_micros)) in channels {
+        let name = match channel {
+            0 => "direct messages and others".to_owned(),
+            _ => format!("channel {channel}"),
+        };
+        let dollars = cost_micros as f64 / 1e6;
+        writeln!(out, "{name:<48} {messages:>6} messages  ${dollars:.4}")?;
+    }
     Ok(())
 }
 

@@ -7,6 +7,8 @@ mod answer;
 mod channel;
 mod chat;
 mod definitions;
+mod held;
+mod mydata;
 mod people;
 mod request;
 mod speak;

@@ -29,6 +29,7 @@ use crate::settings;
 use crate::settings::{Live, Settings};
 use crate::start::{self, Data};
 use crate::store::Store;
+use crate::tally;
 use crate::turn::{Gate, Manner, Rooms};
 
 /// Two cores are what such a machine has.
@@ -152,6 +153,7 @@ async fn live(
     beside.spawn(health.attend());
     beside.spawn(watch_settings(live, current, owner.clone()));
     beside.spawn(daily(Arc::clone(&rooms), config.talk.retention_days));
+    beside.spawn(tally::tell(Arc::clone(&rooms)));
     for (cause, text) in tidings {
         owner.tell(cause, text);
     }
@@ -233,12 +235,20 @@ fn client(config: &Config, total: Option<Duration>) -> anyhow::Result<reqwest::C
 
 /// Nothing that we ask is answered by another host: a redirect must not lead into the owner's network.
 fn same_host(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action {
-    let first = attempt.previous().first().and_then(|url| url.host_str());
-    if attempt.previous().len() <= MOST_REDIRECTS && attempt.url().host_str() == first {
+    let first = attempt.previous().first();
+    let is_led_on = first.is_some_and(|first| is_same(first, attempt.url()));
+    if attempt.previous().len() <= MOST_REDIRECTS && is_led_on {
         attempt.follow()
     } else {
         attempt.stop()
     }
+}
+
+/// The same host and port, or the same host with encryption.
+fn is_same(first: &reqwest::Url, to: &reqwest::Url) -> bool {
+    let is_usual = first.port().is_none() && to.port().is_none();
+    let is_secured = first.scheme() == "http" && to.scheme() == "https";
+    first.origin() == to.origin() || is_usual && is_secured && first.host_str() == to.host_str()
 }
 
 async fn rooms(
@@ -250,10 +260,15 @@ async fn rooms(
     let models = Arc::new(Models::new(&config.llm, self::client(config, None)?));
     let budget = config.limits.monthly_budget;
     let books = (store.clone(), owner.clone());
-    let prices = settings.borrow().prices.clone();
-    let purse = Purse::open(budget, prices, config.llm.clone(), config.zone(), books)
-        .await
-        .context("reading what was spent this month")?;
+    let purse = Purse::open(
+        budget,
+        settings.clone(),
+        config.llm.clone(),
+        config.zone(),
+        books,
+    )
+    .await
+    .context("reading what was spent this month")?;
     let channels = Channels::open(settings.clone(), store.clone())
         .await
         .context("reading what was set by command")?;
@@ -288,6 +303,7 @@ fn manner(config: &Config) -> Manner {
         archive_minutes: config.talk.archive_minutes,
         context_tokens: config.llm.context_tokens,
         retention_days: config.talk.retention_days,
+        log_dir: config.log.dir.clone(),
         owner_ids: config.owner_ids.clone(),
     }
 }

@@ -31,6 +31,7 @@ pub mod router;
 pub mod settings;
 pub mod start;
 pub mod store;
+pub mod tally;
 pub mod turn;
 
 mod house;

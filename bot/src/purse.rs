@@ -8,9 +8,11 @@ use jiff::tz::TimeZone;
 use crate::budget::{self, Ledger, Verdict};
 use crate::llm::{self, Choice, Completion, ModelName, Prompt, Usage};
 use crate::owner::Owner;
-use crate::prices::{Micros, Prices};
+use crate::prices::Micros;
 use crate::prompt::prompt_tokens;
+use crate::settings::Settings;
 use crate::store::{self, Purpose, Spent, Store};
+use tokio::sync::watch;
 
 /// The money and the prices.
 #[derive(Clone)]
@@ -18,7 +20,7 @@ pub struct Purse(Arc<Inner>);
 
 struct Inner {
     month: Mutex<Month>,
-    prices: Prices,
+    settings: watch::Receiver<Arc<Settings>>,
     models: llm::Config,
     zone: TimeZone,
     store: Store,
@@ -40,18 +42,19 @@ pub struct Reserved {
     purse: Purse,
     most: Micros,
     is_settled: bool,
+    channel: u64,
     /// What is to be asked: with a cheaper model when money is short.
     pub prompt: Prompt,
 }
 
 impl Purse {
-    /// `limit_dollars` a month, with what the store says is spent of it.
+    /// `limit_dollars` a month, with what the store says is spent of it. Prices are those of `settings` at any time.
     ///
     /// # Errors
     /// The database cannot be read.
     pub async fn open(
         limit_dollars: f64,
-        prices: Prices,
+        settings: watch::Receiver<Arc<Settings>>,
         models: llm::Config,
         zone: TimeZone,
         (store, owner): (Store, Owner),
@@ -62,7 +65,7 @@ impl Purse {
         let ledger = Ledger::new(limit_dollars, spent);
         Ok(Self(Arc::new(Inner {
             month: Mutex::new(Month { ledger, name }),
-            prices,
+            settings,
             models,
             zone,
             store,
@@ -113,6 +116,7 @@ impl Purse {
             purse: self.clone(),
             most,
             is_settled: false,
+            channel: 0,
             prompt,
         })
     }
@@ -130,6 +134,8 @@ impl Purse {
     fn price(&self, model: &ModelName, usage: Usage) -> Micros {
         let cost = self
             .0
+            .settings
+            .borrow()
             .prices
             .cost(model, usage, self.0.models.is_free(model));
         if !cost.is_known {
@@ -141,7 +147,7 @@ impl Purse {
         cost.micros
     }
 
-    fn spent(&self, model: &str, usage: Usage, purpose: Purpose) -> Spent {
+    fn spent(&self, model: &str, usage: Usage, (purpose, channel): (Purpose, u64)) -> Spent {
         let known: Option<ModelName> = model.parse().ok();
         let day = daemon_kit::time::now()
             .to_zoned_datetime(self.0.zone.clone())
@@ -151,6 +157,8 @@ impl Purse {
             day,
             model: model.to_owned(),
             purpose,
+            channel,
+            messages: 0,
             input_tokens: usage.input_tokens,
             output_tokens: usage.output_tokens,
             cost_micros: known.map_or(0, |known| self.price(&known, usage)),
@@ -159,6 +167,13 @@ impl Purse {
 }
 
 impl Reserved {
+    /// For an answer in `channel` (of a thread, the one it hangs on). Direct messages are counted together, under 0.
+    #[must_use]
+    pub fn at(mut self, channel: u64) -> Self {
+        self.channel = channel;
+        self
+    }
+
     /// Pays for `paid`. The first one's cost is returned, to be stored with its turn; the rest is stored here.
     pub async fn settle(mut self, paid: &[Completion], purpose: Purpose) -> Spent {
         let purse = self.purse.clone();
@@ -173,16 +188,17 @@ impl Reserved {
             .map(|completion| (&completion.model, completion.usage));
         let mut bills: Vec<Spent> = whole
             .chain(wasted)
-            .map(|(model, usage)| purse.spent(model, usage, purpose))
+            .map(|(model, usage)| purse.spent(model, usage, (purpose, self.channel)))
             .collect();
         let total = bills.iter().map(|bill| bill.cost_micros).sum();
         self.is_settled = true;
         purse.with_month(|month| month.ledger.settle(self.most, total));
-        let first = if bills.is_empty() {
-            purse.spent("none/none", Usage::default(), purpose)
+        let mut first = if bills.is_empty() {
+            purse.spent("none/none", Usage::default(), (purpose, self.channel))
         } else {
             bills.remove(0)
         };
+        first.messages = u64::from(purpose != Purpose::Judge);
         for bill in bills {
             if let Err(error) = purse.0.store.spend(bill).await {
                 tracing::warn!(event = "usage.not_stored", error = %error, "what a call cost could not be stored");

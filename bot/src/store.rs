@@ -8,6 +8,7 @@ mod again;
 mod forget;
 mod history;
 mod import;
+mod kept;
 mod ledger;
 mod people;
 mod schema;
@@ -21,13 +22,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use again::{Reopen, Reopened};
-pub use forget::{Exported, Forgotten, Tombstone};
+pub use forget::{Forgotten, Tombstone};
 pub use history::{Remembered, Role};
 pub use import::Report as ImportReport;
+pub use kept::{Exported, Kept, KeptForgetting, KeptTurn};
 pub use ledger::{Cause, Identify};
 pub use schema::SCHEMA_VERSION;
 pub use turns::{BeginTurn, Erased, FinishTurn, NewTurn, OpenTurn, State, Way};
-pub use usage::{Purpose, Spent, UsageRow};
+pub use usage::{PlaceRow, Purpose, Spent, UsageRow};
 
 use jiff::Timestamp;
 use rusqlite::Connection;

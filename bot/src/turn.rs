@@ -91,6 +91,8 @@ pub struct Manner {
     pub context_tokens: u32,
     /// How long words are kept; forever by default.
     pub retention_days: Option<u32>,
+    /// Where the programs leave word for one another.
+    pub log_dir: std::path::PathBuf,
     /// Whom the bot belongs to; empty = Discord is asked.
     pub owner_ids: Vec<u64>,
 }
@@ -266,7 +268,8 @@ async fn speak(rooms: &Rooms, turn: &Turn, speaker: &mut Speaker<'_>) -> Result<
     let Ok(reserved) = rooms.purse.reserve(&prompt) else {
         return speaker.note(Note::Resting, State::Failed).await;
     };
-    listen::listen(rooms, turn, speaker, reserved, &heard).await
+    let channel = turn.inbound.guild.map_or(0, |_| turn.home);
+    listen::listen(rooms, turn, speaker, reserved.at(channel), &heard).await
 }
 
 /// After a restart or an outage, Discord knows whether an answer stands already.

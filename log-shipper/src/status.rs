@@ -65,6 +65,32 @@ pub struct Month {
     pub tokens_out: u64,
     /// US dollars.
     pub cost: f64,
+    /// What of it belongs to which day, so that the bot's own word on a day can replace what its answers said.
+    #[serde(default)]
+    pub counted: BTreeMap<String, (u64, u64, f64)>,
+}
+
+impl Month {
+    fn add(&mut self, day: &str, (tokens_in, tokens_out, cost): (u64, u64, f64)) {
+        let counted = self.counted.entry(day.to_owned()).or_default();
+        counted.0 += tokens_in;
+        counted.1 += tokens_out;
+        counted.2 += cost;
+        self.tokens_in += tokens_in;
+        self.tokens_out += tokens_out;
+        self.cost += cost;
+    }
+
+    /// The last word on a day; said twice it counts once.
+    fn settle(&mut self, day: &str, told: (u64, u64, f64)) {
+        let before = self
+            .counted
+            .insert(day.to_owned(), told)
+            .unwrap_or_default();
+        self.tokens_in = self.tokens_in.saturating_sub(before.0) + told.0;
+        self.tokens_out = self.tokens_out.saturating_sub(before.1) + told.1;
+        self.cost = (self.cost - before.2 + told.2).max(0.0);
+    }
 }
 
 /// How a service was last seen.
@@ -189,6 +215,7 @@ impl Book {
                 self.connection(true, at);
             }
             "gateway.lost" | "gateway.not_connected" => self.connection(false, at),
+            "usage.day" => self.day_told(line),
             "settings" => self.budget = line.text("settings").and_then(budget).or(self.budget),
             _ => {}
         }
@@ -200,10 +227,24 @@ impl Book {
         );
         if counts != (None, None, None) {
             let month = self.months.entry(month.to_owned()).or_default();
-            month.tokens_in += counts.0.unwrap_or(0);
-            month.tokens_out += counts.1.unwrap_or(0);
-            month.cost += counts.2.unwrap_or(0.0).max(0.0);
+            let cost = counts.2.unwrap_or(0.0).max(0.0);
+            month.add(date, (counts.0.unwrap_or(0), counts.1.unwrap_or(0), cost));
         }
+    }
+
+    /// What the bot says of a day that is over: also what no answer told (commands, rewrites, judges).
+    fn day_told(&mut self, line: &Line) {
+        let is_day = |day: &&str| day.len() == 10 && day.parse::<jiff::civil::Date>().is_ok();
+        let Some(day) = line.text("day").filter(is_day) else {
+            return;
+        };
+        let told = (
+            line.count("tokens_in").unwrap_or(0),
+            line.count("tokens_out").unwrap_or(0),
+            line.number("usd").unwrap_or(0.0).max(0.0),
+        );
+        let month = self.months.entry(day[..7].to_owned()).or_default();
+        month.settle(day, told);
     }
 
     fn connection(&mut self, up: bool, at: i64) {
@@ -269,6 +310,10 @@ impl Book {
         first_out(&mut self.hours, HOURS);
         first_out(&mut self.days, DAYS);
         first_out(&mut self.months, MONTHS);
+        // A day of an older month is not told any more.
+        for month in self.months.values_mut().rev().skip(2) {
+            month.counted.clear();
+        }
         if self.troubles.len() > ERRORS {
             let oldest = self
                 .troubles

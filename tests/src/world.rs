@@ -1,6 +1,7 @@
 //! The world as a test sees it: say something, wait for what comes, and in the end nothing may be left over.
 
 pub mod discord;
+pub mod files;
 pub mod gateway;
 pub mod model;
 pub mod rest;
@@ -19,6 +20,7 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt as _;
 
 pub use discord::{Answer, Channel, Id, Interaction, Kind, Member, Message, permission};
+pub use files::FileAct;
 pub use model::{Act, Asked};
 pub use rest::RestAct;
 pub use state::{BOT, GUILD, OWNER, Shared, State};
@@ -198,6 +200,7 @@ async fn answer(world: Arc<Shared>, request: Request<Body>) -> Response {
         .await
         .unwrap_or_else(|_| Bytes::new());
     match path.split('/').nth(1) {
+        Some("attachments") => files::serve(&world, &path),
         Some("api") => rest::serve(world, parts.method, parts.uri, parts.headers, body).await,
         Some("sink") => sink::serve(
             &world,

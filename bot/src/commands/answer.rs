@@ -9,9 +9,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::request::{Button, MANAGE_CHANNELS, Request, may};
-use super::{again, channel, chat, people, speak, usage};
+use super::{again, channel, chat, definitions, mydata, people, speak, usage};
+use crate::discord::Interaction;
 use crate::discord::interaction::quiet_delay;
-use crate::discord::{Interaction, rest};
+use crate::discord::rest::{self, File};
 use crate::notes::Note;
 use crate::reply;
 use crate::store::{self, OpenTurn, Scope};
@@ -30,13 +31,15 @@ pub(super) struct Reply {
     pub(super) text: String,
     /// Buttons and what is written on them.
     pub(super) buttons: Vec<(Button, &'static str)>,
+    /// Files, each in a message of its own: the first with the words, the others after them.
+    pub(super) files: Vec<File>,
 }
 
 impl Reply {
     pub(super) fn new(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
-            buttons: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -129,7 +132,21 @@ pub(super) enum Trouble {
 
 /// Makes Discord offer our commands: at every start, exactly these.
 pub async fn register(rooms: Arc<Rooms>, application: u64) {
-    let commands = super::definitions(rooms.manner.language);
+    let commands = definitions(rooms.manner.language);
+    // Asked first: what stands already is not written again, whoever wrote it.
+    match rooms.rest.commands(application).await {
+        Ok(told) if definitions::are_the_same(&told, &commands) => {
+            tracing::info!(
+                event = "commands.known",
+                "Discord offers our commands already"
+            );
+            return;
+        }
+        Ok(_) => {}
+        Err(error) => {
+            tracing::info!(event = "commands.unread", error = %error, "Discord's list of commands could not be read; it is written");
+        }
+    }
     match rooms.rest.register_commands(application, &commands).await {
         Ok(()) => tracing::info!(
             event = "commands.registered",
@@ -194,7 +211,7 @@ async fn work(
         Request::Press(Button::Forget(everywhere)) => {
             people::forget(rooms, interaction, everywhere).await
         }
-        Request::MyData => people::mydata(rooms, interaction).await,
+        Request::MyData => mydata::mydata(rooms, interaction).await,
         Request::Settings(asked) => Ok(settings(rooms, interaction, &asked).await?),
         Request::Usage => usage::usage(rooms, interaction).await,
         Request::Why => Ok(Reply::new(chat::why(language))),
@@ -296,13 +313,21 @@ async fn say(rooms: &Rooms, interaction: &Interaction, reply: &Reply) -> Result<
     pages.truncate(MOST_PAGES);
     let last = pages.len().saturating_sub(1);
     let components = reply.components();
+    let (first, others) = reply.files.split_first().unzip();
     for (at, page) in pages.iter().enumerate() {
         let below = (at == last).then_some(&components);
         if at == 0 {
-            rooms.rest.answer_late(interaction, page, below).await?;
+            let rest = &rooms.rest;
+            rest.answer_with(interaction, page, (below, first)).await?;
         } else {
-            rooms.rest.follow_up(interaction, page, below).await?;
+            let rest = &rooms.rest;
+            rest.follow_up(interaction, page, (below, None)).await?;
         }
+    }
+    for file in others.into_iter().flatten() {
+        let rest = &rooms.rest;
+        rest.follow_up(interaction, &file.name, (None, Some(file)))
+            .await?;
     }
     Ok(())
 }

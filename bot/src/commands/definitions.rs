@@ -78,6 +78,40 @@ pub fn definitions(language: Language) -> Value {
     ])
 }
 
+/// Whether Discord offers `ours`, and nothing else. It adds fields of its own and leaves empty ones out.
+#[must_use]
+pub(super) fn are_the_same(told: &[Value], ours: &Value) -> bool {
+    let ours = ours.as_array().map_or(&[][..], Vec::as_slice);
+    let is_there = |our: &Value| {
+        told.iter()
+            .any(|told| ["name", "type"].iter().all(|key| told[key] == our[key]) && has(told, our))
+    };
+    told.len() == ours.len() && ours.iter().all(is_there)
+}
+
+/// Whether `told` has everything that `ours` says.
+fn has(told: &Value, ours: &Value) -> bool {
+    match (told, ours) {
+        (Value::Object(told), Value::Object(ours)) => ours
+            .iter()
+            .all(|(key, our)| has(told.get(key).unwrap_or(&Value::Null), our)),
+        (Value::Array(told), Value::Array(ours)) => {
+            told.len() == ours.len() && told.iter().zip(ours).all(|(told, our)| has(told, our))
+        }
+        (Value::Null, ours) => is_empty(ours),
+        (told, ours) => told == ours,
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(list) => list.is_empty(),
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    }
+}
+
 struct Words(Language);
 
 impl Words {

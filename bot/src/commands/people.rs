@@ -1,18 +1,12 @@
-//! A member's own words: shown to them, forgotten for them, and what is kept said plainly.
+//! A member's own words: forgotten for them, and what is kept said plainly.
 
 use daemon_kit::text::Language;
-use jiff::SignedDuration;
 
 use super::answer::{Reply, Trouble, scope};
+use super::held;
 use super::request::Button;
 use crate::discord::Interaction;
-use crate::store::Exported;
 use crate::turn::Rooms;
-
-/// How long backups are kept when the owner does not say otherwise.
-const BACKUP_DAYS: i64 = 7;
-/// What the answer to `/mydata` may hold in all; the whole is in the owner's `bot export`.
-const MOST_CHARACTERS: usize = 12_000;
 
 /// Asks once more before anything is forgotten.
 pub(super) fn forget_question(everywhere: bool, language: Language) -> Reply {
@@ -55,23 +49,22 @@ pub(super) async fn forget(
         everywhere,
         "a member's words were forgotten"
     );
-    let until = now + SignedDuration::from_hours(24 * BACKUP_DAYS);
-    let until = until.to_zoned_datetime(rooms.manner.zone.clone());
+    let facts = held::read(&rooms.manner.log_dir);
+    let when = (now, &rooms.manner.zone);
+    let held = held::words(facts.as_ref(), when, rooms.manner.language);
     let messages = gone.messages;
     Ok(Reply::new(match rooms.manner.language {
         Language::Ja => format!(
             "忘れました (メッセージ {messages} 件)。\n\
-             古いバックアップには、ふつう {} ごろまで残ることがあります (持ち主が長く残す設定にしていれば、それまで)。\
-             そのバックアップから戻すことがあっても、わたしはもう一度忘れます。\n\
-             Discord に表示されているメッセージそのものは、あなたが消すまで残ります。",
-            until.strftime("%Y年%m月%d日")
+             {held}\n\
+             古いバックアップから戻すことがあっても、わたしはもう一度忘れます。\n\
+             Discord に表示されているメッセージそのものは、あなたが消すまで残ります。"
         ),
         Language::En => format!(
             "Forgotten ({messages} messages).\n\
-             Old backups may hold them until about {} (longer, if the owner keeps backups longer). If one of them is ever \
-             restored, I forget again.\n\
-             The messages that Discord shows stay until you delete them.",
-            until.strftime("%Y-%m-%d")
+             {held}\n\
+             If an old backup is ever restored, I forget again.\n\
+             The messages that Discord shows stay until you delete them."
         ),
     }))
 }
@@ -103,58 +96,6 @@ pub(super) async fn delete(
         Language::Ja => "消しました。この質問と返事は、もう覚えていません。",
         Language::En => "Deleted. I do not remember this question and its answer any more.",
     }))
-}
-
-/// Everything kept of the asker, as far as it fits here.
-pub(super) async fn mydata(rooms: &Rooms, interaction: &Interaction) -> Result<Reply, Trouble> {
-    let kept = rooms.store.export(interaction.user()).await?;
-    Ok(Reply::new(describe(&kept, rooms.manner.language)))
-}
-
-pub(super) fn describe(kept: &[Exported], language: Language) -> String {
-    if kept.is_empty() {
-        return match language {
-            Language::Ja => "あなたの言葉は、何も覚えていません。".to_owned(),
-            Language::En => "I remember none of your words.".to_owned(),
-        };
-    }
-    let count = kept.len();
-    let mut text = match language {
-        Language::Ja => format!(
-            "覚えているのは {count} 件です (あなたの言葉と、それへのわたしの返事)。新しいものから書きます。\n"
-        ),
-        Language::En => format!(
-            "I remember {count} messages (your words, and my answers to them). Newest first.\n"
-        ),
-    };
-    let mut shown = 0;
-    for said in kept.iter().rev() {
-        let who = match (said.role, language) {
-            ("member", Language::Ja) => "あなた",
-            ("member", Language::En) => "you",
-            (_, Language::Ja) => "わたし",
-            (_, Language::En) => "me",
-        };
-        let line = format!("`{}` {} **{who}**: {}\n", said.at, said.scope, said.text);
-        if text.chars().count() + line.chars().count() > MOST_CHARACTERS {
-            break;
-        }
-        text.push_str(&line);
-        shown += 1;
-    }
-    if shown < count {
-        let rest = count - shown;
-        let more = match language {
-            Language::Ja => format!(
-                "ほかに {rest} 件あります。全部がほしいときは、持ち主に「bot export」を頼んでください。"
-            ),
-            Language::En => {
-                format!("There are {rest} more. For all of them, ask the owner for \"bot export\".")
-            }
-        };
-        text.push_str(&more);
-    }
-    text
 }
 
 /// What can be done here, what is kept, who can read it, how it is forgotten.

@@ -152,6 +152,7 @@ async fn answer(
     let Ok(reserved) = rooms.purse.reserve(&prompt) else {
         return Ok(Reply::new(Note::Resting.text(language)));
     };
+    let reserved = reserved.at(interaction.guild_id.map_or(0, |_| place));
     let asked = reserved.prompt.clone();
     let mut paid = Vec::new();
     let reply = match wording(rooms, &asked, &persona.law, leave, &mut paid).await {

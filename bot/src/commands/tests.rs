@@ -2,11 +2,10 @@ use daemon_kit::text::Language;
 use serde_json::{Value, json};
 
 use super::channel::{Changes, apply};
-use super::people::describe;
 use super::request::{MANAGE_CHANNELS, may};
 use super::*;
 use crate::discord::Interaction;
-use crate::store::{Exported, Purpose, UsageRow};
+use crate::store::{Exported, Kept, PlaceRow, Purpose, UsageRow};
 
 fn interaction(kind: u64, data: &Value, permissions: u64) -> Interaction {
     serde_json::from_value(json!({
@@ -43,6 +42,42 @@ fn every_registered_command_is_understood() {
         }
     }
     assert_eq!(definitions(Language::Ja), definitions(Language::Ja));
+}
+
+#[test]
+fn what_discord_adds_is_no_change_and_anything_else_is() {
+    let ours = definitions(Language::Ja);
+    let told: Vec<Value> = ours
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|command| {
+            let mut told = command.clone();
+            told["id"] = json!("1");
+            told["version"] = json!("2");
+            told["nsfw"] = json!(false);
+            if told["options"] == json!([]) {
+                told.as_object_mut().unwrap().remove("options");
+            }
+            told
+        })
+        .collect();
+    let same = |told: &[Value]| definitions::are_the_same(told, &ours);
+    assert!(same(&told));
+    let mut shuffled = told.clone();
+    shuffled.reverse();
+    assert!(same(&shuffled));
+    assert!(!same(&told[1..]));
+    assert!(!definitions::are_the_same(
+        &told,
+        &definitions(Language::En)
+    ));
+    let mut more = told.clone();
+    more.push(json!({"name": "x", "type": 1}));
+    assert!(!same(&more));
+    let mut other = told;
+    other[0]["options"][0]["required"] = json!(false);
+    assert!(!same(&other));
 }
 
 #[test]
@@ -110,21 +145,49 @@ fn settings_of_a_channel_are_checked_before_they_change() {
 }
 
 #[test]
-fn kept_words_are_shown_newest_first_and_within_bounds() {
+fn everything_kept_is_in_the_files_and_every_part_is_whole() {
     let said = |text: String| Exported {
         scope: "thread:1".into(),
         role: "member",
         at: "2026-11-28T00:00:00Z".into(),
         text,
     };
-    assert!(describe(&[], Language::En).contains("none"));
-    let few = describe(&[said("old".into()), said("new".into())], Language::En);
-    assert!(few.find("new") < few.find("old"));
-    let many: Vec<Exported> = (0..100).map(|_| said("あ".repeat(1000))).collect();
-    let text = describe(&many, Language::Ja);
-    assert!(
-        text.chars().count() < 13_000 && text.contains("ほかに 89 件") || text.contains("ほかに")
+    let now = "2026-11-28T00:00:00Z".parse().unwrap();
+    let kept = |count: usize, length: usize| Kept {
+        messages: (0..count)
+            .map(|n| said(format!("word-{n}-\"あ\n{}", "x".repeat(length))))
+            .collect(),
+        ..Kept::default()
+    };
+    let few = mydata::files(&kept(2, 0), 5, (now, 1 << 20), Language::En);
+    assert_eq!(few.files.len(), 2, "{:?}", few.files);
+    let document: Value = serde_json::from_slice(&few.files[0].bytes).unwrap();
+    assert_eq!(
+        (&document["user"], &document["parts"]),
+        (&json!("5"), &json!(1))
     );
+    assert_eq!(document["messages"][1]["text"], "word-1-\"あ\n");
+    assert!(String::from_utf8_lossy(&few.files[1].bytes).contains("word-1-\"あ\n"));
+    let limit = 16 << 10;
+    let many = mydata::files(&kept(30, 3000), 5, (now, limit), Language::Ja);
+    let mut seen = 0;
+    for file in &many.files {
+        assert!(file.bytes.len() <= limit, "{} bytes", file.bytes.len());
+        if file.name.ends_with(".json") {
+            let document: Value = serde_json::from_slice(&file.bytes).unwrap();
+            seen += document["messages"].as_array().unwrap().len();
+        }
+    }
+    assert!(
+        seen == 30 && many.text.contains("つに分けました"),
+        "{seen} {}",
+        many.text
+    );
+    // Beyond what can be sent: the newest, and where the rest is.
+    let most = mydata::files(&kept(300, 3000), 5, (now, limit), Language::En);
+    assert!(most.files.len() == 20 && most.text.contains("bot export"));
+    let last = String::from_utf8_lossy(&most.files[19].bytes).into_owned();
+    assert!(last.contains("word-299-"));
 }
 
 #[test]
@@ -149,4 +212,16 @@ fn usage_is_summed_by_model_and_day() {
         "{text}"
     );
     assert!(text.contains("`c/d`: 2 calls") && text.contains("2026-11-28: 4 calls"));
+    let at = |channel, messages| PlaceRow {
+        day: "2026-11-28".into(),
+        model: "a/b".into(),
+        channel,
+        messages,
+        calls: 2,
+        input_tokens: 10,
+        output_tokens: 5,
+        cost_micros: 0,
+    };
+    let text = usage::places(&[at(0, 1), at(7, 2), at(7, 1), at(8, 0)], Language::En);
+    assert_eq!(text, "Answers: 4\n<#7>: 3\ndirect messages and others: 1\n");
 }

@@ -6,11 +6,13 @@ use daemon_kit::text::Language;
 
 use super::answer::{Reply, Trouble};
 use crate::discord::Interaction;
-use crate::store::UsageRow;
+use crate::store::{PlaceRow, UsageRow};
 use crate::turn::Rooms;
 
 /// Days shown one by one.
 const DAYS: usize = 7;
+/// Channels shown one by one: those with the most messages.
+const CHANNELS: usize = 8;
 
 pub(super) async fn usage(rooms: &Rooms, interaction: &Interaction) -> Result<Reply, Trouble> {
     let language = rooms.manner.language;
@@ -24,8 +26,14 @@ pub(super) async fn usage(rooms: &Rooms, interaction: &Interaction) -> Result<Re
         .to_zoned_datetime(rooms.manner.zone.clone())
         .strftime("%Y-%m")
         .to_string();
-    let rows = rooms.store.usage_since(format!("{month}-01")).await?;
-    Ok(Reply::new(report(&rows, &month, language)))
+    let first = format!("{month}-01");
+    let rows = rooms.store.usage_since(first.clone()).await?;
+    let mut text = report(&rows, &month, language);
+    text.push_str(&places(
+        &rooms.store.usage_places_since(first).await?,
+        language,
+    ));
+    Ok(Reply::new(text))
 }
 
 async fn is_owner(rooms: &Rooms, user: u64) -> Result<bool, Trouble> {
@@ -58,6 +66,33 @@ pub(super) fn report(rows: &[UsageRow], month: &str, language: Language) -> Stri
     }
     for (day, sum) in days.iter().rev().take(DAYS) {
         text.extend([*day, ": ", &sum.text(language), "\n"]);
+    }
+    text
+}
+
+/// How many answers were given, and where.
+pub(super) fn places(rows: &[PlaceRow], language: Language) -> String {
+    let mut channels: BTreeMap<u64, u64> = BTreeMap::new();
+    for row in rows {
+        *channels.entry(row.channel).or_default() += row.messages;
+    }
+    let all: u64 = channels.values().sum();
+    let mut most: Vec<(u64, u64)> = channels
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    most.sort_by_key(|(channel, count)| (std::cmp::Reverse(*count), *channel));
+    let mut text = match language {
+        Language::Ja => format!("返事: {all} 件\n"),
+        Language::En => format!("Answers: {all}\n"),
+    };
+    for (channel, count) in most.into_iter().take(CHANNELS) {
+        let name = match (channel, language) {
+            (0, Language::Ja) => "ダイレクトメッセージなど".to_owned(),
+            (0, Language::En) => "direct messages and others".to_owned(),
+            _ => format!("<#{channel}>"),
+        };
+        text.extend([&name, ": ", &count.to_string(), "\n"].map(str::to_owned));
     }
     text
 }

@@ -40,6 +40,9 @@ pub struct Interaction {
     /// The message a button is under.
     #[serde(default)]
     pub message: Option<Message>,
+    /// Bytes that one file may have where it was used.
+    #[serde(default)]
+    pub attachment_size_limit: Option<u64>,
     /// The language of the one who asked.
     #[serde(default)]
     pub locale: Option<String>,

@@ -15,7 +15,10 @@ use std::time::Duration;
 
 use reqwest::{Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
-use serenity::http::{HttpError, LightMethod, Ratelimiter, Request, Route};
+use serenity::builder::CreateAttachment;
+use serenity::http::{
+    HttpError, LightMethod, Multipart, MultipartUpload, Ratelimiter, Request, Route,
+};
 use tokio::time::{sleep, timeout};
 
 pub use answer::Error;
@@ -52,12 +55,23 @@ pub struct Rest {
     pace: Pace,
 }
 
+/// A file that we send.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct File {
+    /// As it is called when it is saved.
+    pub name: String,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+}
+
 /// One thing asked of Discord.
 pub(super) struct Ask<'a> {
     route: Route<'a>,
     method: LightMethod,
     body: Option<Vec<u8>>,
     params: Option<Vec<(&'static str, String)>>,
+    /// A file that goes along.
+    file: Option<&'a File>,
     /// Not worth asking twice.
     once: bool,
 }
@@ -69,6 +83,7 @@ impl<'a> Ask<'a> {
             method,
             body: None,
             params: None,
+            file: None,
             once: false,
         }
     }
@@ -83,15 +98,30 @@ impl<'a> Ask<'a> {
         self
     }
 
+    fn file(mut self, file: Option<&'a File>) -> Self {
+        self.file = file;
+        self
+    }
+
     fn once(mut self) -> Self {
         self.once = true;
         self
     }
 
     fn request(&self) -> Request<'a> {
-        Request::new(self.route, self.method)
-            .body(self.body.clone())
-            .params(self.params.clone())
+        let request = Request::new(self.route, self.method).params(self.params.clone());
+        let Some(file) = self.file else {
+            return request.body(self.body.clone());
+        };
+        let body = self.body.as_deref().unwrap_or_default();
+        request.multipart(Some(Multipart {
+            upload: MultipartUpload::Attachments(vec![CreateAttachment::bytes(
+                file.bytes.clone(),
+                file.name.clone(),
+            )]),
+            fields: Vec::new(),
+            payload_json: Some(String::from_utf8_lossy(body).into_owned()),
+        }))
     }
 }
 

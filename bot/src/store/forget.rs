@@ -1,4 +1,4 @@
-//! Forgetting and showing what is kept of one person.
+//! Forgetting.
 //!
 //! A forgetting leaves a tombstone in the database and in `forgotten.jsonl` beside it: when an older backup is
 //! restored, the next start reads that file and forgets again.
@@ -11,8 +11,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
-use super::turns::instant;
-use super::{Error, Role, State, Store, schema};
+use super::{Error, State, Store, schema};
 
 /// The file of tombstones, beside the database.
 const FORGOTTEN_FILE: &str = "forgotten.jsonl";
@@ -36,19 +35,6 @@ pub struct Forgotten {
     pub messages: usize,
     /// Turns that no longer name the member.
     pub turns: usize,
-}
-
-/// One message of an export.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Exported {
-    /// Where it was said.
-    pub scope: String,
-    /// `member` or `companion`.
-    pub role: &'static str,
-    /// When, RFC 3339.
-    pub at: String,
-    /// What was said.
-    pub text: String,
 }
 
 impl Store {
@@ -98,22 +84,6 @@ impl Store {
         purge_set_aside(path)?;
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         Ok(gone)
-    }
-
-    /// Everything kept of one member: their words, and the answers to them.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn export(&self, user: u64) -> Result<Vec<Exported>, Error> {
-        self.call(move |connection| export(connection, user)).await
-    }
-
-    /// The same for the command line, while the bot may be running.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub fn export_of(path: &Path, user: u64) -> Result<Vec<Exported>, Error> {
-        export(&schema::open_reading(path)?, user)
     }
 }
 
@@ -211,26 +181,6 @@ fn carry_out(connection: &Connection, stone: &Tombstone) -> Result<Forgotten, Er
         params![user, stone.scope, stone.until_ms],
     )?;
     Ok(Forgotten { messages, turns })
-}
-
-fn export(connection: &Connection, user: u64) -> Result<Vec<Exported>, Error> {
-    let mut statement = connection.prepare(
-        "SELECT c.scope, m.role, m.at_ms, m.text FROM messages m JOIN conversations c ON c.id = m.conversation
-         WHERE m.user = ?1 OR m.turn IN (SELECT id FROM turns WHERE user = ?1)
-         ORDER BY c.id, coalesce(m.turn, 0), m.id",
-    )?;
-    let rows = statement.query_map([user as i64], |row| {
-        Ok(Exported {
-            scope: row.get(0)?,
-            role: match Role::from_code(row.get(1)?) {
-                Role::Member => "member",
-                Role::Companion => "companion",
-            },
-            at: instant(row.get(2)?).to_string(),
-            text: row.get(3)?,
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn forgotten_file(database: &Path) -> PathBuf {

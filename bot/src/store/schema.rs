@@ -80,6 +80,23 @@ CREATE TABLE tombstones (
 PRAGMA user_version = 1;
 ";
 
+/// Tables that came later and change none of the others: an older program simply does not look at them, so they are
+/// no new version, and going back needs no copy.
+const ADDED: &str = "
+-- What answering took, by place: channels, never people. 0 = direct messages, and what belongs to no channel.
+CREATE TABLE IF NOT EXISTS usage_places (
+    day TEXT NOT NULL,
+    model TEXT NOT NULL,
+    channel INTEGER NOT NULL,
+    messages INTEGER NOT NULL,
+    calls INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cost_micros INTEGER NOT NULL,
+    PRIMARY KEY (day, model, channel)
+) WITHOUT ROWID;
+";
+
 /// Opens the database for writing, with every promise of the contract switched on.
 pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     create_private(path)?;
@@ -108,6 +125,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     connection.pragma_update(None, "journal_size_limit", 8 << 20)?;
     connection.set_prepared_statement_cache_capacity(48);
     migrate(&connection)?;
+    connection.execute_batch(ADDED)?;
     Ok(connection)
 }
 

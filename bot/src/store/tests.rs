@@ -60,6 +60,8 @@ fn answer(id: u64, scope: Scope, text: &str) -> FinishTurn {
             day: "2026-11-28".to_owned(),
             model: "echo/echo".to_owned(),
             purpose: Purpose::Answer,
+            channel: 5,
+            messages: 1,
             input_tokens: 10,
             output_tokens: 5,
             cost_micros: 7,
@@ -226,7 +228,7 @@ async fn forgetting_reaches_the_files_and_an_older_database_put_back() {
     assert!(contains(&backup));
 
     let (store, closing) = open(&room);
-    assert_eq!(store.export(3).await.unwrap().len(), 2);
+    assert_eq!(store.kept(3).await.unwrap().messages.len(), 2);
     let gone = store.forget(3, None, at(5_000)).await.unwrap();
     assert_eq!(
         gone,
@@ -247,12 +249,12 @@ async fn forgetting_reaches_the_files_and_an_older_database_put_back() {
         .begin_turn(question(6_000, scope, 3, "hello again"), at(6_000))
         .await
         .unwrap();
-    assert_eq!(store.export(3).await.unwrap().len(), 1);
+    assert_eq!(store.kept(3).await.unwrap().messages.len(), 1);
     close(store, closing).await;
 
     std::fs::write(&room.path, backup).unwrap();
     let (store, closing) = open(&room);
-    assert!(store.export(3).await.unwrap().is_empty());
+    assert!(store.kept(3).await.unwrap().messages.is_empty());
     assert_eq!(
         texts(&store, scope, 99).await,
         ["not mine", "about not mine"]
@@ -278,7 +280,7 @@ async fn a_forgetting_can_be_of_one_scope_alone() {
         .forget(3, Some("dm:2".to_owned()), at(5_000))
         .await
         .unwrap();
-    let left = store.export(3).await.unwrap();
+    let left = store.kept(3).await.unwrap().messages;
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].text, "in the thread");
     assert_eq!(store.turn_state(2).await.unwrap(), Some(State::Removed));
@@ -311,7 +313,13 @@ async fn usage_is_summed_and_outlives_forgetting() {
             .unwrap()
             .is_empty()
     );
-    assert_eq!(Store::usage_of(&room.path, "2026-01-01").unwrap(), rows);
+    let (by_purpose, by_place) = Store::usage_of(&room.path, "2026-01-01").unwrap();
+    assert_eq!(by_purpose, rows);
+    let calls = |calls: Vec<u64>| calls.iter().sum::<u64>();
+    assert_eq!(
+        calls(by_place.iter().map(|row| row.calls).collect()),
+        calls(rows.iter().map(|row| row.calls).collect())
+    );
     close(store, closing).await;
 }
 
@@ -457,7 +465,7 @@ async fn the_predecessors_words_come_along_once_and_mention_rows_stay_sealed() {
         .remove(0);
     assert_eq!(first.at.to_string(), "2026-01-02T00:00:00Z");
     assert_eq!(store.own_threads().await.unwrap(), vec![77]);
-    let exported = store.export(3).await.unwrap();
+    let exported = store.kept(3).await.unwrap().messages;
     assert!(
         exported
             .iter()

@@ -50,7 +50,7 @@ impl Way {
         }
     }
 
-    fn from_code(code: i64) -> Self {
+    pub(super) fn from_code(code: i64) -> Self {
         match code {
             0 => Self::Mention,
             2 => Self::FollowUp,

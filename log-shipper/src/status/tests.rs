@@ -153,6 +153,40 @@ fn around() -> Surroundings {
 }
 
 #[test]
+fn the_bots_own_word_on_a_day_counts_once_and_replaces_what_answers_said() {
+    let mut book = scripted_day();
+    let whole = |book: &Book| {
+        let months = book.months.values();
+        months.fold((0, 0, 0.0), |sum, month| {
+            (
+                sum.0 + month.tokens_in,
+                sum.1 + month.tokens_out,
+                sum.2 + month.cost,
+            )
+        })
+    };
+    let (before, after) = (whole(&book), NOW + HOUR);
+    let day = book.months.values().next_back().unwrap();
+    let (date, counted) = day
+        .counted
+        .iter()
+        .next()
+        .map(|(d, c)| (d.clone(), *c))
+        .unwrap();
+    let told = serde_json::json!({"day": date, "messages": 9, "tokens_in": counted.0 + 1000, "tokens_out": counted.1 + 100, "usd": counted.2 + 1.0});
+    // After a kill the bot says it again.
+    for _ in 0..2 {
+        enter(&mut book, "bot", after, "INFO", "usage.day", &told);
+        let now = whole(&book);
+        assert_eq!((now.0, now.1), (before.0 + 1000, before.1 + 100));
+        assert!((now.2 - before.2 - 1.0).abs() < 1e-9);
+    }
+    let nonsense = serde_json::json!({"day": "あああああ", "tokens_in": 5});
+    enter(&mut book, "bot", after, "INFO", "usage.day", &nonsense);
+    assert_eq!(whole(&book).0, before.0 + 1000);
+}
+
+#[test]
 fn a_scripted_day_is_counted_exactly() {
     let report = report(&scripted_day(), &around(), DAY, &zone());
     assert_eq!(

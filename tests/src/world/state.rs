@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::discord::{
     self, Channel, DISCORD_EPOCH_MS, Id, Interaction, Kind, Member, Message, permission,
 };
+use super::files::FileState;
 use super::gateway::GatewayState;
 use super::model::ModelState;
 use super::rest::RestState;
@@ -56,6 +57,8 @@ pub struct State {
     pub nonce_memory: Duration,
     /// How far the world's clock (snowflakes, timestamps, `Date` headers) is ahead of this machine's: driven time.
     pub ahead: Duration,
+    /// Attached files by path, and who asked for them.
+    pub files: FileState,
     /// Typing indicators, by channel.
     pub typing: HashMap<Id, usize>,
     /// Things the bot must not do; `finish` fails on any.
@@ -96,6 +99,7 @@ impl State {
             in_guild: true,
             nonce_memory: Duration::from_mins(5),
             ahead: Duration::ZERO,
+            files: FileState::default(),
             typing: HashMap::new(),
             violations: Vec::new(),
             story: Vec::new(),

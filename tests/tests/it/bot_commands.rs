@@ -5,7 +5,7 @@ use tests::world::model::echo;
 use tests::world::{Act, OWNER, permission};
 use tests::{House, World};
 
-use crate::story::{stored, words};
+use crate::story::{files, stored, words};
 
 const MANAGE_CHANNELS: u64 = 1 << 4;
 const MANAGE_THREADS: u64 = 1 << 34;
@@ -23,29 +23,47 @@ fn part(name: &str) -> Value {
 }
 
 #[test]
-fn commands_are_registered_at_every_start_and_stay_the_same() {
+fn commands_are_written_only_when_they_changed() {
     let world = World::start();
     let house = House::new(&world);
-    let shape = |world: &World| {
-        world.wait("commands", |state| {
-            (state.commands.len() == 10).then(|| {
-                let bare = |command: &Value| {
-                    let mut command = command.clone();
-                    for volatile in ["id", "version"] {
-                        command[volatile] = Value::Null;
-                    }
-                    command
-                };
-                state.commands.iter().map(bare).collect::<Vec<_>>()
-            })
+    let calls = |method: &str| {
+        world.with(|state| {
+            let list = |what: &str| what.starts_with(method) && what.ends_with("/commands");
+            let calls = state.rest.calls.iter();
+            calls.filter(|call| list(&call.what)).count()
         })
     };
-    let bot = house.bot(&world);
-    let first = shape(&world);
+    let mut bot = house.bot(&world);
+    bot.wait_event("commands.registered");
+    assert_eq!((calls("GET"), calls("PUT")), (1, 1));
+    let ids = |world: &World| {
+        world.with(|state| {
+            let commands = state.commands.iter();
+            commands
+                .map(|command| command["id"].clone())
+                .collect::<Vec<_>>()
+        })
+    };
+    let first = ids(&world);
+    assert_eq!(first.len(), 10);
     bot.stop().expect_code(0);
-    world.with(|state| state.commands.clear());
-    let bot = house.bot(&world);
-    assert_eq!(shape(&world), first);
+    // Nothing changed: they are looked at, and left alone.
+    let mut bot = house.bot(&world);
+    bot.wait_event("commands.known");
+    assert_eq!((calls("GET"), calls("PUT")), (2, 1));
+    assert_eq!(ids(&world), first);
+    bot.stop().expect_code(0);
+    // Somebody took one away, or the language changed: they are written, all of them.
+    world.with(|state| state.commands.pop());
+    let mut bot = house.bot(&world);
+    bot.poll("the commands to be written", |_| {
+        (calls("PUT") == 2).then_some(())
+    });
+    bot.stop().expect_code(0);
+    let mut bot = house.bot_with(&world, &[("BOT_LANGUAGE", "en")]);
+    bot.poll("the commands to be written", |_| {
+        (calls("PUT") == 3).then_some(())
+    });
     bot.stop().expect_code(0);
     world.finish();
 }
@@ -159,10 +177,9 @@ fn own_words_are_shown_and_forgotten_and_nobody_elses() {
     world.wait("both turns to be kept", |_| {
         (stored(&house, "%") == 4).then_some(())
     });
-    let data = words(
-        &world,
-        world.command(hana, world.general(), "mydata", &none()),
-    );
+    let asked = world.command(hana, world.general(), "mydata", &none());
+    assert!(words(&world, asked).contains("2 件"));
+    let data = files(&world, asked);
     assert!(
         data.contains("canary-hana") && !data.contains("canary-taro"),
         "{data}"
@@ -219,8 +236,12 @@ fn a_new_beginning_leaves_the_prompt_and_can_be_taken_back() {
     let next = world.say(hana, thread, "おぼえてますか");
     world.answer(next, "おぼえてますか");
     assert!(!world.asked().pop().unwrap().raw.contains("canary-before"));
-    let data = words(&world, world.command(hana, thread, "mydata", &none()));
-    assert!(data.contains("canary-before"), "it stays in /mydata");
+    let asked = world.command(hana, thread, "mydata", &none());
+    words(&world, asked);
+    assert!(
+        files(&world, asked).contains("canary-before"),
+        "it stays in /mydata"
+    );
     let back = world.press_quietly(hana, reset, "reset:undo");
     assert!(words(&world, back).contains("元に戻しました"));
     let last = world.say(hana, thread, "こんどはどうかな");

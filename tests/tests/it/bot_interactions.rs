@@ -5,7 +5,7 @@ use tests::world::model::echo;
 use tests::world::{Answer, Id, Interaction};
 use tests::{House, World};
 
-use crate::story::stored;
+use crate::story::{files, stored};
 
 /// The last answer to an interaction, once it has words.
 fn last(world: &World, interaction: Id) -> Answer {
@@ -36,12 +36,10 @@ fn forgetting_asks_once_more_and_then_reaches_everything() {
     world.answer(said, "canary-forget-me");
     let other = world.mention(taro, world.general(), "canary-keep-me");
     world.answer(other, "canary-keep-me");
-    let mine = last(
-        &world,
-        world.command(hana, world.general(), "mydata", &json!([])),
-    );
-    assert!(mine.ephemeral && mine.content.contains("canary-forget-me"));
-    assert!(!mine.content.contains("canary-keep-me"));
+    let asked = world.command(hana, world.general(), "mydata", &json!([]));
+    assert!(last(&world, asked).ephemeral);
+    let mine = files(&world, asked);
+    assert!(mine.contains("canary-forget-me") && !mine.contains("canary-keep-me"));
     let place = json!([{"name": "where", "type": 3, "value": "everywhere"}]);
     let forget = world.command(hana, world.general(), "forget", &place);
     last(&world, forget);

@@ -70,6 +70,20 @@ pub(crate) fn words(world: &World, asked: Id) -> String {
         .collect()
 }
 
+/// The files that came with the answer to a command, one after the other.
+pub(crate) fn files(world: &World, asked: Id) -> String {
+    let answers = world.answered(asked).answers;
+    let files = answers.iter().flat_map(|answer| {
+        answer.body["__files"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
+    });
+    files
+        .map(|file| file["content"].as_str().unwrap_or_default().to_owned())
+        .collect()
+}
+
 /// How many messages the store keeps whose words are like `pattern`.
 pub(crate) fn stored(house: &House, pattern: &str) -> i64 {
     house

@@ -284,6 +284,17 @@ impl Rest {
         Ok(told.id.0)
     }
 
+    /// The commands that Discord offers now.
+    ///
+    /// # Errors
+    /// As Discord says.
+    pub async fn commands(&self, application: u64) -> Result<Vec<Value>, Error> {
+        let route = Route::Commands {
+            application_id: ApplicationId::new(application.max(1)),
+        };
+        self.ask_for(Ask::new(Get, route)).await
+    }
+
     /// Makes Discord offer exactly these commands.
     ///
     /// # Errors

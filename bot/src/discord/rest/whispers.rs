@@ -5,23 +5,46 @@ use serenity::http::LightMethod::{Patch, Post, Put};
 use serenity::http::Route;
 use serenity::model::id::{ApplicationId, ChannelId, UserId};
 
-use super::{Ask, Error, Rest};
+use super::{Ask, Error, File, Rest};
 use crate::discord::Interaction;
 use crate::discord::interaction::EPHEMERAL;
 
 /// A thread that only those who are added can see.
 const PRIVATE_THREAD: u8 = 12;
 
-fn words(text: &str, components: Option<&Value>) -> Value {
+fn words(text: &str, components: Option<&Value>, file: Option<&File>) -> Value {
     let mut body = json!({"content": text, "allowed_mentions": {"parse": []}});
     if let Some(components) = components {
         body["components"] = components.clone();
+    }
+    if let Some(file) = file {
+        body["attachments"] = json!([{"id": 0, "filename": file.name}]);
     }
     body
 }
 
 impl Rest {
-    /// Writes the answer that was announced with a delay.
+    /// Writes the answer that was announced with a delay, with a file if there is one.
+    ///
+    /// # Errors
+    /// As Discord says.
+    pub async fn answer_with(
+        &self,
+        to: &Interaction,
+        text: &str,
+        (components, file): (Option<&Value>, Option<&File>),
+    ) -> Result<(), Error> {
+        let route = Route::WebhookOriginalInteractionResponse {
+            application_id: ApplicationId::new(to.application_id.0.max(1)),
+            token: &to.token,
+        };
+        let body = words(text, components, file);
+        self.ask(Ask::new(Patch, route).body(&body).file(file))
+            .await
+            .map(drop)
+    }
+
+    /// The same without a file.
     ///
     /// # Errors
     /// As Discord says.
@@ -31,13 +54,7 @@ impl Rest {
         text: &str,
         components: Option<&Value>,
     ) -> Result<(), Error> {
-        let route = Route::WebhookOriginalInteractionResponse {
-            application_id: ApplicationId::new(to.application_id.0.max(1)),
-            token: &to.token,
-        };
-        self.ask(Ask::new(Patch, route).body(&words(text, components)))
-            .await
-            .map(drop)
+        self.answer_with(to, text, (components, None)).await
     }
 
     /// One more message after that answer, seen by the same person alone.
@@ -48,16 +65,16 @@ impl Rest {
         &self,
         to: &Interaction,
         text: &str,
-        components: Option<&Value>,
+        (components, file): (Option<&Value>, Option<&File>),
     ) -> Result<(), Error> {
         let route = Route::WebhookFollowupMessages {
             application_id: ApplicationId::new(to.application_id.0.max(1)),
             token: &to.token,
         };
-        let mut body = words(text, components);
+        let mut body = words(text, components, file);
         body["flags"] = EPHEMERAL.into();
         // There is no nonce here: asked twice, it would stand twice.
-        self.ask(Ask::new(Post, route).body(&body).once())
+        self.ask(Ask::new(Post, route).body(&body).file(file).once())
             .await
             .map(drop)
     }
