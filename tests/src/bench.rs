@@ -4,8 +4,11 @@
 
 pub mod backup;
 pub mod bot;
+pub mod growth;
 pub mod logs;
+mod peer;
 mod process;
+pub mod soak;
 mod table;
 
 pub use process::{Cost, cpu_ms, descendants_cpu_ms, exact_cpu_ms, memory_kib, run, run_launch};

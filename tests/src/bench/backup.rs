@@ -49,15 +49,7 @@ const COMMIT_EVERY: Duration = Duration::from_millis(5);
 /// # Errors
 /// When a program fails.
 pub fn measure(mebibytes: u64, rounds: usize, table: &mut Table) -> Result<()> {
-    let house = House::alone();
-    fill(&house.database(), mebibytes)?;
-    give(&house.data())?;
-    let bench = Bench {
-        database: house.database().display().to_string(),
-        place: house.path("bench").display().to_string(),
-        house,
-    };
-    fs::create_dir_all(&bench.place)?;
+    let bench = Bench::with(mebibytes)?;
     table.note(format!(
         "database of {mebibytes} MiB; ours verifies what it wrote, the others do not"
     ));
@@ -66,14 +58,28 @@ pub fn measure(mebibytes: u64, rounds: usize, table: &mut Table) -> Result<()> {
     bench.under_a_writer(rounds, table)
 }
 
-struct Bench {
+/// A house with a chat database, and a place for what peers make of it.
+pub(super) struct Bench {
     house: House,
     database: String,
     place: String,
 }
 
 impl Bench {
-    fn ours(&self) -> Result<Cost> {
+    pub(super) fn with(mebibytes: u64) -> Result<Self> {
+        let house = House::alone();
+        fill(&house.database(), mebibytes)?;
+        give(&house.data())?;
+        let bench = Self {
+            database: house.database().display().to_string(),
+            place: house.path("bench").display().to_string(),
+            house,
+        };
+        fs::create_dir_all(&bench.place)?;
+        Ok(bench)
+    }
+
+    pub(super) fn ours(&self) -> Result<Cost> {
         self.fresh_backups()?;
         run_launch(self.house.program("backup-sidecar").args(["backup"]))
     }

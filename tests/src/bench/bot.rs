@@ -1,7 +1,5 @@
-//! The bot's footprint and speed, against a stand-in Discord and a model that answers at once.
-//!
-//! The predecessor's figures stand in the design (they were measured elsewhere); `--peer` measures a minimal bot on
-//! discord.py beside ours, in the same run.
+//! The bot's footprint and speed, against a stand-in Discord and a model that answers at once, beside a minimal bot on
+//! discord.py in the same run. The predecessor's figures stand in the rows' names: they were measured elsewhere.
 
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,12 +8,35 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::peer::{self, Peer};
 use super::{Band, Row, Sample, Table, cpu_ms, memory_kib};
-use crate::house::{House, Running, binary};
+use crate::house::{House, Launch, Running, binary};
 use crate::world::{Act, BOT, Id, State, World};
 
 /// Every answer of the stand-in model ends so.
 const LAST_CHARACTER: char = '」';
+
+/// Whose bot is measured.
+#[derive(Clone, Copy)]
+enum Bot<'a> {
+    Ours,
+    Peer(&'a Peer),
+}
+
+impl Bot<'_> {
+    fn launch(self, house: &House) -> Launch {
+        match self {
+            Self::Ours => house.program("bot"),
+            Self::Peer(peer) => peer.bot(house),
+        }
+    }
+
+    fn connected(self, house: &House, world: &World) -> Running {
+        let bot = self.launch(house).start();
+        world.connected();
+        bot
+    }
+}
 
 /// Measures the bot: `mentions` for speed, `conversations` for memory, `rounds` starts.
 ///
@@ -27,16 +48,31 @@ pub fn measure(
     rounds: usize,
     table: &mut Table,
 ) -> Result<()> {
+    let peer = match Peer::install() {
+        Ok(peer) => Some(peer),
+        Err(error) => {
+            table.note(format!("discord.py is not in the table: {error:#}"));
+            None
+        }
+    };
     sizes(table)?;
-    starts(rounds, table);
-    talk(mentions, conversations, table);
+    starts(rounds, peer.as_ref(), table);
+    talk(mentions, conversations, peer.as_ref(), table);
     ten_people(table);
     for in_flight in [1, 8, 32] {
-        sustained(in_flight, mentions, rounds, table);
+        sustained(in_flight, mentions, rounds, peer.as_ref(), table);
     }
     disk(mentions, table)?;
     idle_sidecar(table);
     Ok(())
+}
+
+/// A row beside the peer, where there is one.
+fn row(what: impl Into<String>, ours: Sample, theirs: Option<Sample>, band: Band) -> Row {
+    match theirs {
+        Some(theirs) => Row::beside(what, ours, peer::PACKAGE, theirs, band),
+        None => Row::alone(what, ours, band),
+    }
 }
 
 fn sizes(table: &mut Table) -> Result<()> {
@@ -62,12 +98,16 @@ fn is_answered(state: &State, said: Id) -> bool {
 }
 
 /// The end of a story in which only time was of interest.
-fn end(world: World) {
+fn end(world: World, bot: Bot<'_>) {
+    if let Bot::Peer(_) = bot {
+        // It need not keep our rules.
+        world.with(|state| state.violations.clear());
+    }
     world.expect_all();
     world.finish();
 }
 
-fn mention(world: &World, who: Id) -> f64 {
+pub(super) fn mention(world: &World, who: Id) -> f64 {
     let begun = Instant::now();
     let said = world.mention(who, world.general(), "おはよう");
     world.wait("an answer", |state| is_answered(state, said).then_some(()));
@@ -75,7 +115,7 @@ fn mention(world: &World, who: Id) -> f64 {
 }
 
 /// One more message in a thread, from saying it to its whole answer.
-fn follow_up(world: &World, who: Id, thread: Id) -> f64 {
+pub(super) fn follow_up(world: &World, who: Id, thread: Id) -> f64 {
     let begun = Instant::now();
     let said = world.say(who, thread, "つづき");
     world.wait("an answer in the thread", |state| {
@@ -89,91 +129,134 @@ fn follow_up(world: &World, who: Id, thread: Id) -> f64 {
     begun.elapsed().as_secs_f64() * 1e3
 }
 
-fn starts(rounds: usize, table: &mut Table) {
-    let (mut identify, mut first, mut cpu) =
-        (Sample::default(), Sample::default(), Sample::default());
-    for _ in 0..rounds {
+#[derive(Default)]
+struct Starts {
+    identify: Sample,
+    first: Sample,
+    cpu: Sample,
+}
+
+impl Starts {
+    fn add(&mut self, bot: Bot<'_>) {
         let world = World::start();
         let house = House::new(&world);
         let who = world.member("はな");
+        let launch = bot.launch(&house);
         let begun = Instant::now();
-        let bot = house.program("bot").start();
+        let running = launch.start();
         world.wait("IDENTIFY", |state| {
             (state.gateway.identifies > 0).then_some(())
         });
-        identify.add(begun.elapsed().as_secs_f64() * 1e3);
+        self.identify.add(begun.elapsed().as_secs_f64() * 1e3);
         world.connected();
         mention(&world, who);
-        first.add(begun.elapsed().as_secs_f64() * 1e3);
-        cpu.add(cpu_ms(bot.pid()));
-        bot.stop();
-        end(world);
+        self.first.add(begun.elapsed().as_secs_f64() * 1e3);
+        self.cpu.add(cpu_ms(running.pid()));
+        running.stop();
+        end(world, bot);
     }
-    table.add(Row::alone(
+}
+
+fn starts(rounds: usize, peer: Option<&Peer>, table: &mut Table) {
+    let (mut ours, mut theirs) = (Starts::default(), Starts::default());
+    for _ in 0..rounds {
+        ours.add(Bot::Ours);
+        if let Some(peer) = peer {
+            theirs.add(Bot::Peer(peer));
+        }
+    }
+    let mut add = |what: &str, of: fn(&Starts) -> &Sample, most| {
+        let theirs = peer.map(|_| of(&theirs).clone());
+        table.add(row(what, of(&ours).clone(), theirs, Band::AtMost(most)));
+    };
+    add(
         "start → IDENTIFY, ms (predecessor 1,350)",
-        identify,
-        Band::AtMost(100.0),
-    ));
-    table.add(Row::alone(
+        |starts| &starts.identify,
+        100.0,
+    );
+    add(
         "start → first mention answered, ms (predecessor 3,500)",
-        first,
-        Band::AtMost(200.0),
-    ));
-    table.add(Row::alone(
+        |starts| &starts.first,
+        200.0,
+    );
+    add(
         "CPU from start to first reply, ms (predecessor 1,500; steps of 10)",
-        cpu,
-        Band::AtMost(75.0),
-    ));
+        |starts| &starts.cpu,
+        75.0,
+    );
 }
 
 fn resident_mib(bot: &Running) -> f64 {
     memory_kib(bot.pid(), "VmRSS").unwrap_or(f64::NAN) / 1024.0
 }
 
-fn talk(mentions: usize, conversations: usize, table: &mut Table) {
-    let world = World::start();
-    let house = House::new(&world);
+/// What talking with one bot costs.
+struct Talk {
+    /// After 30 s and one reply, MiB.
+    resident: f64,
+    mentions: Sample,
+    /// Of one mention, ms.
+    cpu: f64,
+    follow_ups: Sample,
+}
+
+impl Talk {
+    fn with(bot: Bot<'_>, mentions: usize) -> (Self, World, Running, House) {
+        let world = World::start();
+        let house = House::new(&world);
+        let who = world.member("はな");
+        let running = bot.connected(&house, &world);
+        mention(&world, who);
+        thread::sleep(Duration::from_secs(30));
+        let resident = resident_mib(&running);
+        let before = cpu_ms(running.pid());
+        let latencies = Sample::of((0..mentions).map(|_| mention(&world, who)));
+        let cpu = (cpu_ms(running.pid()) - before) / mentions as f64;
+        let said = world.mention(who, world.general(), "話そう");
+        world.wait("a thread", |state| is_answered(state, said).then_some(()));
+        let follow_ups = Sample::of((0..mentions).map(|_| follow_up(&world, who, said)));
+        let talk = Self {
+            resident,
+            mentions: latencies,
+            cpu,
+            follow_ups,
+        };
+        (talk, world, running, house)
+    }
+}
+
+fn talk(mentions: usize, conversations: usize, peer: Option<&Peer>, table: &mut Table) {
+    let theirs = peer.map(|peer| {
+        let (talk, world, running, _house) = Talk::with(Bot::Peer(peer), mentions);
+        running.stop();
+        end(world, Bot::Peer(peer));
+        talk
+    });
+    let (ours, world, running, _house) = Talk::with(Bot::Ours, mentions);
+    let mut add = |what: String, of: &dyn Fn(&Talk) -> f64, most| {
+        let theirs = theirs.as_ref().map(|talk| Sample::of([of(talk)]));
+        table.add(row(
+            what,
+            Sample::of([of(&ours)]),
+            theirs,
+            Band::AtMost(most),
+        ));
+    };
+    let what = "RSS 30 s after start, one reply given, MiB (predecessor 200)";
+    add(what.to_owned(), &|talk| talk.resident, 20.0);
+    let what = "CPU per mention, ms (predecessor 10.4)";
+    add(what.to_owned(), &|talk| talk.cpu, 1.0);
+    for (name, part, bands) in [("p50", 0.5, [4.0, 2.5]), ("p99", 0.99, [10.0, 8.0])] {
+        let what = format!("mention → reply in a new thread, {name} ms (predecessor 14.4 / 23.5)");
+        add(what, &|talk| talk.mentions.quantile(part), bands[0]);
+        let what = format!("follow-up in a thread, {name} ms (predecessor 7.9 / 12.5)");
+        add(what, &|talk| talk.follow_ups.quantile(part), bands[1]);
+    }
     let who = world.member("はな");
-    let bot = house.bot(&world);
-    mention(&world, who);
-    thread::sleep(Duration::from_secs(30));
-    table.add(Row::alone(
-        "RSS 30 s after start, MiB (predecessor 200)",
-        Sample::of([resident_mib(&bot)]),
-        Band::AtMost(20.0),
-    ));
-
-    let before = cpu_ms(bot.pid());
-    let latencies = Sample::of((0..mentions).map(|_| mention(&world, who)));
-    let cpu = (cpu_ms(bot.pid()) - before) / mentions as f64;
-    quantiles(
-        "mention → reply in a new thread",
-        &latencies,
-        [4.0, 10.0],
-        "14.4 / 23.5",
-        table,
-    );
-    table.add(Row::alone(
-        "CPU per mention, ms (predecessor 10.4)",
-        Sample::of([cpu]),
-        Band::AtMost(1.0),
-    ));
-
-    let said = world.mention(who, world.general(), "話そう");
-    world.wait("a thread", |state| is_answered(state, said).then_some(()));
-    let latencies = Sample::of((0..mentions).map(|_| follow_up(&world, who, said)));
-    quantiles(
-        "follow-up in a thread",
-        &latencies,
-        [2.5, 8.0],
-        "7.9 / 12.5",
-        table,
-    );
-
     for _ in mentions..conversations {
         mention(&world, who);
     }
-    let after = resident_mib(&bot);
+    let after = resident_mib(&running);
     table.add(Row::alone(
         format!("RSS after {conversations} conversations, MiB (predecessor 210)"),
         Sample::of([after]),
@@ -184,27 +267,11 @@ fn talk(mentions: usize, conversations: usize, table: &mut Table) {
     }
     table.add(Row::alone(
         format!("growth over {conversations} further ones, MiB"),
-        Sample::of([resident_mib(&bot) - after]),
+        Sample::of([resident_mib(&running) - after]),
         Band::AtMost(2.0),
     ));
-    bot.stop();
-    end(world);
-}
-
-fn quantiles(
-    what: &str,
-    latencies: &Sample,
-    bands: [f64; 2],
-    predecessor: &str,
-    table: &mut Table,
-) {
-    for (name, part, band) in [("p50", 0.5, bands[0]), ("p99", 0.99, bands[1])] {
-        table.add(Row::alone(
-            format!("{what}, {name} ms (predecessor p50 / p99 {predecessor})"),
-            Sample::of([latencies.quantile(part)]),
-            Band::AtMost(band),
-        ));
-    }
+    running.stop();
+    end(world, Bot::Ours);
 }
 
 fn ten_people(table: &mut Table) {
@@ -233,44 +300,59 @@ fn ten_people(table: &mut Table) {
         Band::AtMost(2.5),
     ));
     bot.stop();
-    end(world);
+    end(world, Bot::Ours);
 }
 
-fn sustained(in_flight: usize, mentions: usize, rounds: usize, table: &mut Table) {
-    let mut rates = Sample::default();
+fn rate(bot: Bot<'_>, in_flight: usize, mentions: usize) -> f64 {
+    let world = World::start();
+    let house = House::new(&world);
+    let running = bot.connected(&house, &world);
+    let left = AtomicUsize::new(mentions);
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for number in 0..in_flight {
+            let (world, left) = (&world, &left);
+            scope.spawn(move || {
+                let who = world.member(&format!("member-{number}"));
+                let take = |left: usize| left.checked_sub(1);
+                while left
+                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take)
+                    .is_ok()
+                {
+                    mention(world, who);
+                }
+            });
+        }
+    });
+    let rate = mentions as f64 / begun.elapsed().as_secs_f64();
+    running.stop();
+    end(world, bot);
+    rate
+}
+
+fn sustained(
+    in_flight: usize,
+    mentions: usize,
+    rounds: usize,
+    peer: Option<&Peer>,
+    table: &mut Table,
+) {
+    let (mut ours, mut theirs) = (Sample::default(), Sample::default());
     for _ in 0..rounds {
-        let world = World::start();
-        let house = House::new(&world);
-        let bot = house.bot(&world);
-        let left = AtomicUsize::new(mentions);
-        let begun = Instant::now();
-        thread::scope(|scope| {
-            for number in 0..in_flight {
-                let (world, left) = (&world, &left);
-                scope.spawn(move || {
-                    let who = world.member(&format!("member-{number}"));
-                    let take = |left: usize| left.checked_sub(1);
-                    while left
-                        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take)
-                        .is_ok()
-                    {
-                        mention(world, who);
-                    }
-                });
-            }
-        });
-        rates.add(mentions as f64 / begun.elapsed().as_secs_f64());
-        bot.stop();
-        end(world);
+        ours.add(rate(Bot::Ours, in_flight, mentions));
+        if let Some(peer) = peer {
+            theirs.add(rate(Bot::Peer(peer), in_flight, mentions));
+        }
     }
     let band = if in_flight == 32 {
         Band::AtLeast(500.0)
     } else {
         Band::Shown
     };
-    table.add(Row::alone(
+    table.add(row(
         format!("mentions a second, {in_flight} in flight (predecessor 68)"),
-        rates,
+        ours,
+        peer.map(|_| theirs),
         band,
     ));
 }
@@ -330,7 +412,7 @@ fn disk(mentions: usize, table: &mut Table) -> Result<()> {
         ));
     }
     bot.stop();
-    end(world);
+    end(world, Bot::Ours);
     for (half, (kib, syncs)) in ["first", "second"].iter().zip(&shares) {
         table.add(Row::alone(
             format!("database and WAL bytes a mention, {half} half, KiB (predecessor 199)"),

@@ -27,7 +27,7 @@ const HOURS: u32 = 20;
 const LINES_OF_SEGMENT: i64 = 41_000;
 
 /// Compressed segments beside which the program idles.
-const BESIDE: i64 = 10_000;
+const BESIDE: usize = 10_000;
 
 /// What Python's `RotatingFileHandler`, 10 MB × 5, keeps: 60 MB of plain lines.
 const PEER_KEEPS_BYTES: f64 = 60e6;
@@ -227,18 +227,7 @@ impl Bench {
 
     /// Minutes beside 10,000 compressed segments: quiet ones, and ones in which a line is written every ten seconds.
     fn idle(&self, table: &mut Table) -> Result<()> {
-        fs::remove_dir_all(self.house.logs())?;
-        fs::create_dir(self.house.logs())?;
-        let small = zstd::encode_all(&b"{}\n"[..], 1)?;
-        for number in 0..BESIDE {
-            fs::write(
-                self.house
-                    .logs()
-                    .join(format!("{}.zst", name(DAY * 1_000 + number))),
-                &small,
-            )?;
-        }
-        give(&self.house.logs())?;
+        archived(&self.house, BESIDE)?;
         let mut shipper = self.shipper().start();
         shipper.wait_event("start");
         // The first sweep and the first page list and read everything; their cost is not idleness.
@@ -390,6 +379,18 @@ fn spent(chance: &mut fastrand::Rng) -> String {
     format!(
         "\"ms\":{ms},\"model\":\"anthropic/claude-haiku-4-5\",\"input_tokens\":{input},\"output_tokens\":{output},\"cost_usd\":{cost:.6},\"parts\":1"
     )
+}
+
+/// A `logs/` that holds `count` small compressed segments and nothing else.
+pub(super) fn archived(house: &House, count: usize) -> Result<()> {
+    fs::remove_dir_all(house.logs())?;
+    fs::create_dir(house.logs())?;
+    let small = zstd::encode_all(&b"{}\n"[..], 1)?;
+    for number in 0..count as i64 {
+        let closed = name(DAY * 1_000 + number);
+        fs::write(house.logs().join(format!("{closed}.zst")), &small)?;
+    }
+    give(&house.logs())
 }
 
 fn name(closed_ms: i64) -> String {

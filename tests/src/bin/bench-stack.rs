@@ -1,10 +1,10 @@
-//! `cargo bench-stack [bot|backup|logs]… [--quick] [--json FILE]`: measures, prints a table, and writes it as JSON.
+//! `cargo bench-stack [bot|backup|logs|growth|soak]… [--quick] [--json FILE]`: measures, prints a table, and writes it as JSON.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use tests::bench::{Table, backup, bot, logs};
+use tests::bench::{Table, backup, bot, growth, logs, soak};
 
 struct Wish {
     areas: Vec<String>,
@@ -23,7 +23,9 @@ fn main() -> Result<()> {
             "bot" => bot::measure(1_000, 2_000, rounds, &mut table)?,
             "backup" => backup::measure(if wish.quick { 64 } else { 256 }, rounds, &mut table)?,
             "logs" => logs::measure(if wish.quick { 100 } else { 512 }, rounds, &mut table)?,
-            other => bail!("{other:?} is none of: bot, backup, logs"),
+            "growth" => growth::measure(wish.quick, &mut table)?,
+            "soak" => soak::measure(if wish.quick { 2_000 } else { 20_000 }, &mut table)?,
+            other => bail!("{other:?} is none of: bot, backup, logs, growth, soak"),
         }
         table.print(&mut io::stdout().lock())?;
         tables.push(table.json());
@@ -51,7 +53,9 @@ fn wish() -> Result<Wish> {
         }
     }
     if wish.areas.is_empty() {
-        wish.areas = ["bot", "backup", "logs"].map(str::to_owned).to_vec();
+        wish.areas = ["bot", "backup", "logs", "growth", "soak"]
+            .map(str::to_owned)
+            .to_vec();
     }
     Ok(wish)
 }
