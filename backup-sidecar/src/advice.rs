@@ -58,18 +58,21 @@ fn owners(config: &Config) -> Option<Finding> {
         (is_database && owner != own.as_raw()).then(|| (name.to_string_lossy().into_owned(), owner))
     });
     let (name, owner) = foreign?;
-    Some(Finding::error(
-        "owner",
-        Text::new(
-            "データベースの持ち主が違います",
-            "a database belongs to another user",
-        ),
-        format!("{name}: UID {owner}, this program: UID {}", own.as_raw()),
-        Text::new(
-            "両方のコンテナの PUID/PGID を同じにし、data の持ち主をその UID にしてください",
-            "give both containers the same PUID/PGID, and make that UID the owner of data",
-        ),
-    ))
+    Some(
+        Finding::error(
+            "owner",
+            Text::new(
+                "データベースの持ち主が違います",
+                "a database belongs to another user",
+            ),
+            format!("{name}: UID {owner}, this program: UID {}", own.as_raw()),
+            Text::new(
+                "両方のコンテナの PUID/PGID を同じにし、data の持ち主をその UID にしてください",
+                "give both containers the same PUID/PGID, and make that UID the owner of data",
+            ),
+        )
+        .by_setting(),
+    )
 }
 
 /// A container without a network has the loopback device alone.
@@ -94,23 +97,27 @@ fn network(config: &Config) -> Option<Finding> {
                 "set BACKUP_NETWORK=bridge in .env",
             ),
         )
+        .by_setting()
     })
 }
 
 fn identity(config: &Config) -> Option<Finding> {
     let error = prune::keys(config).err()?;
-    Some(Finding::warning(
-        "identity",
-        Text::new(
-            "age の秘密鍵を読めません",
-            "the age identity cannot be read",
-        ),
-        format!("{error:#}"),
-        Text::new(
-            "BACKUP_AGE_IDENTITY_FILE のパスと中身を確かめてください",
-            "check the path and the content of BACKUP_AGE_IDENTITY_FILE",
-        ),
-    ))
+    Some(
+        Finding::warning(
+            "identity",
+            Text::new(
+                "age の秘密鍵を読めません",
+                "the age identity cannot be read",
+            ),
+            format!("{error:#}"),
+            Text::new(
+                "BACKUP_AGE_IDENTITY_FILE のパスと中身を確かめてください",
+                "check the path and the content of BACKUP_AGE_IDENTITY_FILE",
+            ),
+        )
+        .by_setting(),
+    )
 }
 
 fn pending_restore(config: &Config) -> Option<Finding> {

@@ -28,6 +28,8 @@ pub struct Health {
     pub store: Store,
     /// The intake.
     pub intake: watch::Receiver<Instant>,
+    /// Set while no model accepts its key.
+    pub refused: watch::Receiver<bool>,
     /// Pinged while all is well.
     pub ping: Option<(reqwest::Client, SecretString)>,
 }
@@ -36,14 +38,23 @@ impl Health {
     /// Looks until dropped.
     pub async fn attend(self) {
         let mut looks = interval(LOOK_EVERY);
+        let mut link = self.link.watch();
         let mut pinged: Option<Instant> = None;
         let mut was_ill: Option<&str> = None;
+        let mut was_connected = false;
         loop {
-            looks.tick().await;
+            // The first connection is told at once: whoever waits for it need not wait for the next look.
+            tokio::select! {
+                _ = looks.tick() => {}
+                _ = link.changed(), if !was_connected => {}
+            }
             let ill = self.look().await;
+            was_connected |= self.is_connected();
             match ill {
-                None => self.heartbeat.beat(),
                 Some(reason) => self.heartbeat.unhealthy(reason),
+                // Green means that it works: a start that has not reached Discord yet does not.
+                None if !was_connected => self.heartbeat.unhealthy("not connected to Discord yet"),
+                None => self.heartbeat.beat(),
             }
             if ill != was_ill {
                 if let Some(reason) = ill {
@@ -71,6 +82,9 @@ impl Health {
         }
         if self.intake.borrow().elapsed() > INTAKE_WITHIN {
             return Some("messages are not taken in");
+        }
+        if *self.refused.borrow() {
+            return Some("no model accepts its API key");
         }
         ailment(self.link.state(), Instant::now())
     }

@@ -2,16 +2,17 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use daemon_kit::boot::{self, Hold, House, Identity, KitSettings, Resident};
+use daemon_kit::boot::{self, Anew, Hold, House, Identity, KitSettings, Resident};
 use daemon_kit::doctor::Finding;
 use daemon_kit::env::Env;
 use daemon_kit::text::Text;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::alerts;
 use crate::catch_up::Views;
@@ -23,6 +24,7 @@ use crate::health::Health;
 use crate::intake::{Intake, Rules};
 use crate::limits::Limits;
 use crate::llm::{self, Models};
+use crate::model_watch::ModelWatch;
 use crate::owner::Owner;
 use crate::purse::Purse;
 use crate::settings;
@@ -44,7 +46,7 @@ const MOST_REDIRECTS: usize = 3;
 const GRACE: Duration = Duration::from_secs(20);
 /// How often the YAML is looked at.
 const LOOK_AT_SETTINGS: Duration = Duration::from_secs(10);
-/// How often old words are let go, models and copies looked at.
+/// How often old words are let go.
 const DAILY: Duration = Duration::from_hours(24);
 
 /// The bot, as the kit knows it.
@@ -114,18 +116,12 @@ async fn live(
         &config.discord.token,
         &config.discord.api_url,
     ));
-    let (owner, messenger) = Owner::new(
-        Arc::clone(&rest),
-        store.clone(),
-        config.language,
-        config.owner_ids.clone(),
-    );
-    let (_, courier) = Owner::new(
-        Arc::clone(&rest),
-        store.clone(),
-        config.language,
-        config.owner_ids.clone(),
-    );
+    let to_owner = || {
+        let ids = config.owner_ids.clone();
+        Owner::new(Arc::clone(&rest), store.clone(), config.language, ids)
+    };
+    let (owner, messenger) = to_owner();
+    let (_, courier) = to_owner();
     let live = Live::open(&config.config_file, config.language)
         .map_err(|problem| Hold::and_retry(settings_finding(&problem)))?;
     let (current, settings) = watch::channel(live.current());
@@ -143,14 +139,13 @@ async fn live(
         config.language,
         courier,
     ));
-    let health = Health {
-        heartbeat: house.heartbeat.clone(),
-        link: link.clone(),
-        store: store.clone(),
-        intake: intake.pulse(),
-        ping: config.ping_url.clone().map(|url| (client, url)),
-    };
-    beside.spawn(health.attend());
+    let renewed = look_after(
+        &mut beside,
+        (config, house),
+        &rooms,
+        (&link, intake.pulse()),
+        client,
+    );
     beside.spawn(watch_settings(live, current, owner.clone()));
     beside.spawn(daily(Arc::clone(&rooms), config.talk.retention_days));
     beside.spawn(tally::tell(Arc::clone(&rooms)));
@@ -168,7 +163,7 @@ async fn live(
         trust,
         link,
         events,
-        on_no_content: Box::new(|| owner.tell("intent:content", no_content())),
+        on_no_content: Box::new(|| tell_no_content(&owner)),
     };
     let taking_in = tokio::spawn(intake.run(incoming, GRACE));
     let ended = gateway.run().await;
@@ -176,7 +171,52 @@ async fn live(
     drop(gateway);
     taking_in.await.context("the intake ended in a panic")?;
     beside.shutdown().await;
-    ended.map_err(|refusal| Hold::until_changed(parked(refusal)).into())
+    ended.map_err(|refusal| Hold::until_changed(parked(refusal)))?;
+    if renewed.load(Ordering::SeqCst) && !house.shutdown.is_soft() {
+        return Err(Anew.into());
+    }
+    Ok(())
+}
+
+/// Starts the looks at health and models; the answer is set when the bot is to begin anew with other settings.
+fn look_after(
+    beside: &mut JoinSet<()>,
+    (config, house): (&Config, &House),
+    rooms: &Rooms,
+    (link, pulse): (&Link, watch::Receiver<Instant>),
+    client: reqwest::Client,
+) -> Arc<AtomicBool> {
+    let (refused, is_refused) = watch::channel(false);
+    let renewed = Arc::new(AtomicBool::new(false));
+    let (mark, hang_up) = (Arc::clone(&renewed), link.clone());
+    let model_watch = ModelWatch {
+        models: Arc::clone(&rooms.models),
+        owner: rooms.owner.clone(),
+        changed: house.changed.clone(),
+        refused,
+        // Drains as for a stop, and remembers that it is none.
+        renew: Box::new(move || {
+            mark.store(true, Ordering::SeqCst);
+            hang_up.hang_up();
+        }),
+    };
+    let health = Health {
+        heartbeat: house.heartbeat.clone(),
+        link: link.clone(),
+        store: rooms.store.clone(),
+        intake: pulse,
+        refused: is_refused,
+        ping: config.ping_url.clone().map(|url| (client, url)),
+    };
+    beside.spawn(model_watch.attend());
+    beside.spawn(health.attend());
+    renewed
+}
+
+fn tell_no_content(owner: &Owner) {
+    let text = no_content();
+    tracing::warn!(event = "gateway.no_content", "{}", text.both());
+    owner.tell("intent:content", text);
 }
 
 fn settings_finding(problem: &settings::Problem) -> Finding {
@@ -322,7 +362,7 @@ fn rules(config: &Config) -> Rules {
     }
 }
 
-/// Once at the start and then every day: old words go, retired models are told of.
+/// Once at the start and then every day: old words go.
 async fn daily(rooms: Arc<Rooms>, retention_days: Option<u32>) {
     loop {
         if let Some(days) = retention_days {
@@ -340,26 +380,8 @@ async fn daily(rooms: Arc<Rooms>, retention_days: Option<u32>) {
                 }
             }
         }
-        for finding in rooms.models.check().await {
-            let model = finding.model.to_string();
-            tracing::warn!(event = "model.trouble", model, trouble = ?finding.trouble, "a model may not answer");
-            rooms
-                .owner
-                .tell(format!("model:{model}"), model_finding(&model));
-        }
         tokio::time::sleep(DAILY).await;
     }
-}
-
-fn model_finding(model: &str) -> Text {
-    Text::new(
-        format!(
-            "モデル {model} が提供元の一覧にないか、確かめられませんでした。LLM_MODEL と LLM_FALLBACK_MODEL、API キーを確かめてください。"
-        ),
-        format!(
-            "The model {model} is not in its provider's list, or could not be checked. Please check LLM_MODEL, LLM_FALLBACK_MODEL and the API key."
-        ),
-    )
 }
 
 fn no_content() -> Text {
@@ -383,7 +405,8 @@ fn parked(refusal: Refusal) -> Finding {
                 "Developer Portal でトークンを作り直し、.env の DISCORD_TOKEN か secrets/bot/discord_token に書いてください",
                 "make a new token in the Developer Portal and put it into DISCORD_TOKEN (.env) or secrets/bot/discord_token",
             ),
-        ),
+        )
+        .by_setting(),
         Refusal::Intents => Finding::error(
             "discord.intents",
             Text::new(
@@ -404,9 +427,10 @@ fn parked(refusal: Refusal) -> Finding {
             ),
             code.to_string(),
             Text::new(
-                "新しい版に更新してください",
-                "please update to a newer version",
+                "新しい版に更新してください (KOTONOHA_VERSION)",
+                "please update to a newer version (KOTONOHA_VERSION)",
             ),
-        ),
+        )
+        .by_setting(),
     }
 }

@@ -20,6 +20,7 @@ pub mod intake;
 pub mod limits;
 pub mod llm;
 pub mod manners;
+pub mod model_watch;
 pub mod notes;
 pub mod owner;
 pub mod persona;

@@ -107,6 +107,7 @@ fn unlockable(path: &Path, error: &std::io::Error) -> Finding {
             "check the permissions of the data folder (PUID/PGID)",
         ),
     )
+    .by_setting()
 }
 
 fn restore_pending() -> Finding {
@@ -124,16 +125,9 @@ fn restore_pending() -> Finding {
 /// What keeps the store from opening, with its cure.
 fn hold(path: &Path, error: &store::Error) -> anyhow::Error {
     let (what, fix) = match error {
-        store::Error::Newer { .. } => (
-            Text::new(
-                "データベースは、もっと新しい版のボットが作ったものです",
-                "the database was made by a newer version of the bot",
-            ),
-            Text::new(
-                "KOTONOHA_VERSION を新しい版に戻すか、その版にする前のバックアップを復元してください",
-                "go back to the newer KOTONOHA_VERSION, or restore a backup from before it",
-            ),
-        ),
+        store::Error::Newer { .. } => {
+            return Hold::and_retry(newer(path, error)).into();
+        }
         store::Error::Full => (
             Text::new(
                 "ディスクがいっぱいで、データベースを開けません",
@@ -149,13 +143,40 @@ fn hold(path: &Path, error: &store::Error) -> anyhow::Error {
             ),
         ),
     };
-    Hold::and_retry(Finding::error(
+    let evidence = format!("{}: {error}", path.display());
+    Hold::and_retry(Finding::error("bot.database", what, evidence, fix)).into()
+}
+
+/// An older version on newer data: forward again, or back to what was set aside before.
+fn newer(path: &Path, error: &store::Error) -> Finding {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let (ja, en) = match Store::copy_before_upgrade(path) {
+        Some(copy) => (
+            format!(
+                "更新前に戻すなら、data フォルダの {name} (と {name}-wal、{name}-shm) を別の名前にし、{copy} を {name} という名前にしてください (自動で始まります)"
+            ),
+            format!(
+                "to go back to the state before the upgrade, rename {name} (with {name}-wal and {name}-shm) in the data folder to something else and {copy} to {name} (I start by myself then)"
+            ),
+        ),
+        None => (
+            "更新前に戻すなら、その版にする前のバックアップを復元してください (backups に restore-backup_… という空のフォルダ)".to_owned(),
+            "to go back, restore a backup from before the upgrade (an empty folder restore-backup_… in backups)".to_owned(),
+        ),
+    };
+    Finding::error(
         "bot.database",
-        what,
+        Text::new(
+            "データベースは、もっと新しい版のボットが作ったものです",
+            "the database was made by a newer version of the bot",
+        ),
         format!("{}: {error}", path.display()),
-        fix,
-    ))
-    .into()
+        Text::new(
+            format!("{ja}。このまま使うなら KOTONOHA_VERSION を新しい版に戻してください"),
+            format!("{en}; to keep it, set KOTONOHA_VERSION to the newer version again"),
+        ),
+    )
+    .by_setting()
 }
 
 /// A database in the predecessor's schema stands in our place: it is set aside whole, and its words come along.

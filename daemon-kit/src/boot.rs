@@ -13,9 +13,10 @@ mod verbs;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use hold::Hold;
+pub use hold::{Anew, Hold};
 pub use verbs::{config, doctor, healthcheck, print_config};
 
 use crate::doctor::{self, Finding, Report, Severity};
@@ -78,10 +79,31 @@ pub struct House {
     pub language: Language,
     /// The log of this process.
     pub log: LogHandle,
+    /// Whether the settings or secrets are others by now, and good.
+    pub changed: Changed,
+}
+
+/// Tells whether the configuration is another than the one in force. It reads secret files and tries directories, so it
+/// may block.
+#[derive(Clone)]
+pub struct Changed(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Changed {
+    /// Looks now.
+    #[must_use]
+    pub fn look(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Changed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Changed")
+    }
 }
 
 /// One of the three programs.
-pub trait Resident {
+pub trait Resident: 'static {
     /// Complete, valid, immutable.
     type Config: Clone + Send + 'static;
 
@@ -100,7 +122,8 @@ pub trait Resident {
     /// Works until it is drained.
     ///
     /// # Errors
-    /// [`Hold`] when it cannot start for a reason that the owner can mend; anything else is a crash.
+    /// [`Hold`] when it cannot start for a reason that the owner can mend, [`Anew`] to begin again with changed
+    /// settings; anything else is a crash.
     fn run(config: Self::Config, house: House) -> anyhow::Result<()>;
 }
 
@@ -136,6 +159,7 @@ pub fn run<R: Resident>(env: &Env) -> ExitCode {
     loop {
         let trouble = match attempt::<R>(&settings, &identity, &log, &shutdown) {
             Ok(code) => return code,
+            Err(trouble) if trouble.is_anew() => continue,
             Err(trouble) => trouble,
         };
         let changed = |fingerprint| {
@@ -145,6 +169,13 @@ pub fn run<R: Resident>(env: &Env) -> ExitCode {
             return code;
         }
     }
+}
+
+fn changed<R: Resident>(env: &Env, fingerprint: u64) -> Changed {
+    let env = env.fresh();
+    Changed(Arc::new(move || {
+        prepare::<R>(&env).is_ok_and(|ready| ready.fingerprint != fingerprint)
+    }))
 }
 
 /// A configuration that is complete and whose directories can be used.
@@ -181,6 +212,7 @@ fn attempt<R: Resident>(
         heartbeat: Heartbeat::new(identity.service),
         language: ready.kit.language,
         log: log.clone(),
+        changed: changed::<R>(env, ready.fingerprint),
     };
     let attendant = attendant::spawn::<R>(
         identity.service,
@@ -252,6 +284,7 @@ fn announce<C>(identity: &Identity, ready: &Ready<C>) {
     tracing::info!(
         event = "start",
         build = identity.build,
+        config = shown_fingerprint(ready.fingerprint),
         "{} starts",
         identity.service
     );
@@ -277,6 +310,11 @@ fn announce<C>(identity: &Identity, ready: &Ready<C>) {
     }
 }
 
+/// Six digits: enough to see that a change arrived, too few to learn anything about a secret from.
+fn shown_fingerprint(fingerprint: u64) -> String {
+    format!("{:06x}", fingerprint & 0x00ff_ffff)
+}
+
 fn conclude(
     outcome: anyhow::Result<()>,
     ran: Duration,
@@ -287,6 +325,14 @@ fn conclude(
         Ok(()) => {
             tracing::info!(event = "stop", uptime_secs, "drained; goodbye");
             Ok(ExitCode::SUCCESS)
+        }
+        Err(error) if error.is::<Anew>() => {
+            tracing::info!(
+                event = "start.anew",
+                uptime_secs,
+                "the configuration changed; beginning anew with it"
+            );
+            Err(Trouble::anew())
         }
         Err(error) => match error.downcast::<Hold>() {
             Ok(hold) => Err(Trouble::from_hold(&hold, fingerprint)),

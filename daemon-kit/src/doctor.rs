@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 pub use checks::{clock, directory, file_system, free_space};
 
+use crate::nas::Nas;
 use crate::text::{Language, Text};
 
 /// How much a finding matters.
@@ -36,6 +37,8 @@ pub struct Finding {
     pub evidence: String,
     /// What to do, exactly; empty when nothing is to be done.
     pub fix: Text,
+    /// Lines to paste into `.env`, ready as they are.
+    pub paste: Vec<String>,
 }
 
 impl Finding {
@@ -48,6 +51,7 @@ impl Finding {
             what,
             evidence: evidence.into(),
             fix: Text::new("", ""),
+            paste: Vec::new(),
         }
     }
 
@@ -60,6 +64,7 @@ impl Finding {
             what,
             evidence: evidence.into(),
             fix,
+            paste: Vec::new(),
         }
     }
 
@@ -72,15 +77,36 @@ impl Finding {
         }
     }
 
-    /// The whole finding on one line, in both languages.
+    /// The same for something whose cure is a setting: the fix ends with the step that puts it in force.
+    #[must_use]
+    pub fn by_setting(mut self) -> Self {
+        let Text { ja, en } = Nas::here().apply();
+        self.fix = Text::new(
+            format!("{}。{ja}", self.fix.ja),
+            format!("{}; {en}", self.fix.en),
+        );
+        self
+    }
+
+    /// The same with lines to paste into `.env`.
+    #[must_use]
+    pub fn with_paste(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        self.paste.extend(lines);
+        self
+    }
+
+    /// The whole finding on one line, in both languages; lines to paste follow, each on its own.
     #[must_use]
     pub fn line(&self) -> String {
-        format!(
+        let line = format!(
             "{} ({}) → {}",
             self.what.both(),
             self.evidence,
             self.fix.both()
-        )
+        );
+        self.paste
+            .iter()
+            .fold(line, |text, paste| format!("{text}\n{paste}"))
     }
 }
 
@@ -118,6 +144,9 @@ impl Report {
             if !fix.is_empty() {
                 write!(text, "\n    → {fix}").ok();
             }
+            for paste in &finding.paste {
+                write!(text, "\n{paste}").ok();
+            }
             text.push('\n');
         }
         text
@@ -137,6 +166,7 @@ impl Report {
                 "what": { "ja": finding.what.ja, "en": finding.what.en },
                 "evidence": finding.evidence,
                 "fix": { "ja": finding.fix.ja, "en": finding.fix.en },
+                "paste": finding.paste,
             })
         });
         json!({ "findings": findings.collect::<Vec<_>>() })

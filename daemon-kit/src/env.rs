@@ -14,6 +14,8 @@ use std::path::PathBuf;
 
 pub use shared::OnStartError;
 
+use crate::doctor::Finding;
+use crate::nas::Nas;
 use crate::text::{Language, Text};
 
 /// Where compose mounts the secrets of a service.
@@ -33,7 +35,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// The problem as one line, in both languages.
+    /// The problem as one line, in both languages, ending with the step that puts its cure in force.
     #[must_use]
     pub fn line(&self) -> String {
         let Self {
@@ -45,10 +47,34 @@ impl Problem {
         let given = self.given.as_ref().map_or_else(String::new, |given| {
             format!(" (いまの値 / given: {given:?})")
         });
+        let apply = Nas::here().apply().both();
         format!(
-            "{name}{given}: {} / {} — 例 / example: {name}={example}",
+            "{name}{given}: {} / {} — 例 / example: {name}={example} → {apply}",
             expected.ja, expected.en
         )
+    }
+}
+
+impl Problem {
+    /// The problem as the doctor shows it.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        let Self {
+            name,
+            expected,
+            example,
+            ..
+        } = self;
+        let what = Text::new(
+            format!("{name}: {}", expected.ja),
+            format!("{name}: {}", expected.en),
+        );
+        let evidence = self.given.clone().unwrap_or_default();
+        let fix = Text::new(
+            format!("例: {name}={example}"),
+            format!("example: {name}={example}"),
+        );
+        Finding::error("setting", what, evidence, fix).by_setting()
     }
 }
 
@@ -146,7 +172,7 @@ impl Env {
         }
     }
 
-    /// A number that changes when an answer, also a secret one, does; comparable within one process.
+    /// A number that changes when an answer, also a secret one, does.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         self.answers.finish()

@@ -14,6 +14,7 @@ pub mod env;
 pub mod heartbeat;
 pub mod lock;
 pub mod logging;
+pub mod nas;
 pub mod publish;
 pub mod segments;
 pub mod shutdown;

@@ -316,18 +316,21 @@ fn network(config: &Config) -> Option<Finding> {
     if !wanted || has_way_out() {
         return None;
     }
-    Some(Finding::warning(
-        "network.none",
-        Text::new(
-            "送信先が設定されていますが、このコンテナにはネットワークがありません",
-            "a remote address is set, but this container has no network",
-        ),
-        "no interface besides lo",
-        Text::new(
-            ".env に LOG_NETWORK=bridge と書いて、作り直してください",
-            "put LOG_NETWORK=bridge into .env and create the container again",
-        ),
-    ))
+    Some(
+        Finding::warning(
+            "network.none",
+            Text::new(
+                "送信先が設定されていますが、このコンテナにはネットワークがありません",
+                "a remote address is set, but this container has no network",
+            ),
+            "no interface besides lo",
+            Text::new(
+                ".env に LOG_NETWORK=bridge と書いてください",
+                "put LOG_NETWORK=bridge into .env",
+            ),
+        )
+        .by_setting(),
+    )
 }
 
 /// Whether there is any interface besides the loopback.

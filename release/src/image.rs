@@ -15,6 +15,9 @@ use sha2::{Digest, Sha256};
 /// The programs, each with an image of its own.
 pub const SERVICES: [&str; 3] = ["bot", "backup-sidecar", "log-shipper"];
 
+/// The program that is the stand-in Discord and model of `compose.demo.yaml`; never in what an owner gets.
+pub const WORLD: &str = "demo";
+
 /// A processor family that images are made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Architecture {
@@ -62,22 +65,44 @@ pub fn write_archive(
     architecture: Architecture,
     version: &str,
 ) -> Result<()> {
+    write_images(out, binaries, &SERVICES, (architecture, version))
+}
+
+/// Writes the image of the stand-in world alone.
+///
+/// # Errors
+/// As [`write_archive`].
+pub fn write_world(
+    out: impl Write,
+    binaries: &Path,
+    architecture: Architecture,
+    version: &str,
+) -> Result<()> {
+    write_images(out, binaries, &[WORLD], (architecture, version))
+}
+
+fn write_images(
+    out: impl Write,
+    binaries: &Path,
+    programs: &[&str],
+    (architecture, version): (Architecture, &str),
+) -> Result<()> {
     let mut archive = tar::Builder::new(out);
     let mut manifest = Vec::new();
-    for service in SERVICES {
-        let path = binaries.join(service);
+    for program in programs {
+        let path = binaries.join(program);
         let binary = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         check(&binary, architecture).with_context(|| path.display().to_string())?;
-        let layer = layer(service, &binary)?;
+        let layer = layer(program, &binary)?;
         let digest = hex(&layer);
-        let config = config(service, version, architecture, &digest).to_string();
+        let config = config(program, version, architecture, &digest).to_string();
         let config_name = format!("{}.json", hex(config.as_bytes()));
         let layer_name = format!("{digest}/layer.tar");
         append(&mut archive, &config_name, config.as_bytes(), 0o644)?;
         append(&mut archive, &layer_name, &layer, 0o644)?;
         manifest.push(json!({
             "Config": config_name,
-            "RepoTags": [reference(service, version)],
+            "RepoTags": [reference(program, version)],
             "Layers": [layer_name],
         }));
     }
@@ -151,6 +176,9 @@ fn append<W: Write>(
 fn config(service: &str, version: &str, architecture: Architecture, layer: &str) -> Value {
     const SECOND: u64 = 1_000_000_000;
     let program = format!("/usr/local/bin/{service}");
+    if service == WORLD {
+        return world_config(&program, version, architecture, layer);
+    }
     json!({
         "architecture": architecture.name(),
         "os": "linux",
@@ -170,6 +198,23 @@ fn config(service: &str, version: &str, architecture: Architecture, layer: &str)
                 "Test": ["CMD", program, "healthcheck"],
                 "Interval": 30 * SECOND, "Timeout": 10 * SECOND, "StartPeriod": 10 * SECOND, "Retries": 3,
             },
+        },
+        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{layer}")] },
+        "history": [{ "created": "2026-01-01T00:00:00Z", "created_by": "cargo nas" }],
+    })
+}
+
+/// The world has a name in the network of `compose.demo.yaml`, and nothing to be healthy about.
+fn world_config(program: &str, version: &str, architecture: Architecture, layer: &str) -> Value {
+    json!({
+        "architecture": architecture.name(),
+        "os": "linux",
+        "created": "2026-01-01T00:00:00Z",
+        "config": {
+            "User": "1000:1000",
+            "Entrypoint": [program],
+            "Cmd": ["world", "0.0.0.0:8900", "http://world:8900"],
+            "Labels": { "org.opencontainers.image.version": version },
         },
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{layer}")] },
         "history": [{ "created": "2026-01-01T00:00:00Z", "created_by": "cargo nas" }],

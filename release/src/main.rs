@@ -30,6 +30,18 @@ enum Command {
         /// Cargo profile.
         #[arg(long, default_value = "release")]
         profile: String,
+        /// The stand-in world of compose.demo.yaml too.
+        #[arg(long)]
+        demo: bool,
+    },
+    /// Build the three static binaries for arm64 with Debian 12's cross tools, unpacked below target.
+    Arm64 {
+        /// Where they go.
+        #[arg(long, default_value = "dist/arm64")]
+        to: PathBuf,
+        /// Cargo profile.
+        #[arg(long, default_value = "release")]
+        profile: String,
     },
     /// Put three static binaries into an archive for `docker load`.
     Images {
@@ -64,8 +76,18 @@ fn main() -> Result<()> {
             to,
             target,
             profile,
+            demo,
         } => {
-            binaries::build(&root, &to, &binaries::Build { target, profile })?;
+            let build = binaries::Build {
+                target,
+                profile,
+                with_demo: demo,
+            };
+            binaries::build(&root, &to, &build)?;
+            vec![to]
+        }
+        Command::Arm64 { to, profile } => {
+            binaries::build_arm64(&root, &to, profile)?;
             vec![to]
         }
         Command::Images { from, arch, to } => {

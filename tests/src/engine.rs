@@ -61,7 +61,26 @@ fn client() -> Option<String> {
     best.map(|(client, _)| client.clone())
 }
 
+/// The compose of a newer release, unpacked by `.ci/compose-2`, if it is there.
+#[must_use]
+pub fn newer_compose() -> Option<Vec<String>> {
+    let path = crate::stack::root().join("target/compose-2/docker-compose");
+    path.exists().then(|| vec![path.display().to_string()])
+}
+
 impl Engine {
+    /// The engine and an address where containers find this machine, or a loud word about what is not tested.
+    #[must_use]
+    pub fn here() -> Option<(Self, IpAddr)> {
+        let found =
+            Self::find().and_then(|engine| engine.gateway().map(|gateway| (engine, gateway)));
+        found
+            .inspect_err(|reason| {
+                crate::skipped(&format!("the stack on a docker engine: {reason}"));
+            })
+            .ok()
+    }
+
     /// The engine, or the reason why there is none to use.
     ///
     /// # Errors
@@ -90,6 +109,27 @@ impl Engine {
             .map_err(|error| {
                 format!("the docker engine is not on this machine ({address}: {error})")
             })
+    }
+
+    /// The words that start its client.
+    #[must_use]
+    pub fn client(&self) -> &str {
+        &self.docker
+    }
+
+    /// The words that start compose.
+    #[must_use]
+    pub fn compose_words(&self) -> &[String] {
+        &self.compose
+    }
+
+    /// The same engine, driven by another compose.
+    #[must_use]
+    pub fn with_compose(&self, words: Vec<String>) -> Self {
+        Self {
+            docker: self.docker.clone(),
+            compose: words,
+        }
     }
 
     /// Runs a docker command.
@@ -130,24 +170,22 @@ fn said(what: &str, output: &Output) -> String {
     all
 }
 
-/// A compose project in a folder of its own. Dropping it takes down its containers, network and images.
+/// A compose project in a folder of its own. Dropping it takes down its containers and networks.
 #[derive(Debug)]
 pub struct Project {
     engine: Engine,
     name: String,
     folder: PathBuf,
-    images: Vec<String>,
 }
 
 impl Project {
-    /// A project named `name` that lives in `folder`; `images` go away with it.
+    /// A project named `name` that lives in `folder`.
     #[must_use]
-    pub fn new(engine: &Engine, name: &str, folder: &Path, images: Vec<String>) -> Self {
+    pub fn new(engine: &Engine, name: &str, folder: &Path) -> Self {
         Self {
             engine: engine.clone(),
             name: name.to_owned(),
             folder: folder.to_owned(),
-            images,
         }
     }
 
@@ -188,21 +226,22 @@ impl Project {
             std::thread::sleep(Duration::from_millis(250));
         }
     }
-
-    /// Waits until a container says of itself that it works.
-    pub fn healthy(&self, container: &str) {
-        self.wait(container, "{{.State.Health.Status}}", "healthy");
-    }
 }
 
 impl Drop for Project {
     fn drop(&mut self) {
-        // Nothing to be done about a failure here: the engine's owner sees the names.
-        self.command(&["down", "--volumes", "--timeout", "10"])
-            .output()
-            .ok();
-        for image in &self.images {
-            self.engine.docker(&["image", "rm", "--force", image]);
+        // By label, whatever files made them: a failure here leaves names for the engine's owner to see.
+        let label = format!("label=com.docker.compose.project={}", self.name);
+        for (list, remove) in [
+            (&["ps", "-aq"][..], &["rm", "--force", "--volumes"][..]),
+            (&["network", "ls", "-q"], &["network", "rm"]),
+        ] {
+            let found = self.engine.docker(&[list, &["--filter", &label]].concat());
+            let ids = String::from_utf8_lossy(&found.stdout).into_owned();
+            let ids: Vec<&str> = ids.split_whitespace().collect();
+            if !ids.is_empty() {
+                self.engine.docker(&[remove, &ids[..]].concat());
+            }
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod engine;
 pub mod house;
 pub mod receivers;
 pub mod s3;
+pub mod stack;
 pub mod tls;
 pub mod world;
 

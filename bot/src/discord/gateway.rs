@@ -5,6 +5,7 @@
 
 mod judge;
 mod link;
+mod reach;
 mod session;
 mod socket;
 
@@ -26,6 +27,9 @@ pub use socket::Trust;
 
 /// The one privileged intent that we ask for.
 const CONTENT: u64 = GatewayIntents::MESSAGE_CONTENT.bits();
+
+/// Failures in a row before the owner is told why: the first may be a router that is a little late.
+const EXPLAINED_AFTER: u32 = 2;
 
 const BACKOFF: daemon_kit::backoff::Backoff = daemon_kit::backoff::Backoff {
     base: Duration::from_millis(500),
@@ -89,7 +93,8 @@ impl Gateway<'_> {
         let mut intents = usual_intents().bits();
         let mut session: Option<Session> = None;
         let mut cause = Cause::Start;
-        let mut failures = 0;
+        let mut failures: u32 = 0;
+        let mut told = None;
         loop {
             let end = self.connect(session.take(), intents, cause).await?;
             if self.link.stop().is_asked() {
@@ -99,6 +104,9 @@ impl Gateway<'_> {
                 since: Instant::now(),
             });
             failures = if end.was_up { 0 } else { failures + 1 };
+            if end.was_up {
+                told = None;
+            }
             if end.identified {
                 cause = Cause::Fault;
             }
@@ -109,7 +117,7 @@ impl Gateway<'_> {
                     code = end.code,
                     "the connection to Discord ended"
                 );
-            } else {
+            } else if failures < 3 || failures.is_power_of_two() {
                 tracing::info!(
                     event = "gateway.not_connected",
                     why = end.why,
@@ -117,6 +125,9 @@ impl Gateway<'_> {
                     failures,
                     "no connection to Discord yet"
                 );
+                if end.next == Next::Resume && failures >= EXPLAINED_AFTER {
+                    self.explain(&mut told).await;
+                }
             }
             match end.next {
                 Next::Resume => session = end.session,
@@ -134,6 +145,21 @@ impl Gateway<'_> {
                 _ => Duration::from_millis(100),
             };
             sleep(pause).await;
+        }
+    }
+
+    /// Says once for each cause why there is no connection, and what the owner can do.
+    async fn explain(&self, told: &mut Option<&'static str>) {
+        let Some(finding) = reach::diagnose(self.rest.address()).await else {
+            return;
+        };
+        if told.replace(finding.id) != Some(finding.id) {
+            tracing::error!(
+                event = "gateway.unreachable",
+                id = finding.id,
+                "{}",
+                finding.line()
+            );
         }
     }
 

@@ -189,6 +189,12 @@ impl Rest {
         }
     }
 
+    /// Where Discord is.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.other_host.as_deref().unwrap_or("https://discord.com")
+    }
+
     /// Discord's clock: ours, corrected by what its answers say.
     #[must_use]
     pub fn now(&self) -> jiff::Timestamp {

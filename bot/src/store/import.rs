@@ -107,14 +107,20 @@ impl Store {
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
             connection.pragma_update(None, "journal_mode", "DELETE")?;
         }
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or("sessions.db");
-        let aside = path.with_file_name(format!("{name}.{why}-{}", now.strftime("%Y%m%dT%H%M%SZ")));
+        let aside = aside_name(path, why, now);
         daemon_kit::publish::rename(path, &aside)
             .map_err(|error| Error::File(error.to_string()))?;
         Ok(aside)
+    }
+
+    /// The name of the newest copy that an upgrade set aside beside `database`.
+    #[must_use]
+    pub fn copy_before_upgrade(database: &Path) -> Option<String> {
+        let names = set_aside_copies(database).ok()?.into_iter();
+        let names = names.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
+        names
+            .filter(|name| name.contains(".before-upgrade-") && !name.ends_with(".partial"))
+            .max()
     }
 
     /// Removes set-aside copies last written before `before`; says how many.
@@ -136,6 +142,15 @@ impl Store {
         }
         Ok(gone)
     }
+}
+
+/// What a copy of `database` is called that is set aside `now`.
+pub(super) fn aside_name(database: &Path, why: &str, now: Timestamp) -> PathBuf {
+    let name = database
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("sessions.db");
+    database.with_file_name(format!("{name}.{why}-{}", now.strftime("%Y%m%dT%H%M%SZ")))
 }
 
 /// The copies that [`Store::set_aside`] (or a restore) left beside `database`.

@@ -1,13 +1,17 @@
 //! The tables, their versions, and how the database is opened.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::Error;
 
+/// The steps from nothing to the schema of today: each leads from the version of its place to the next one, and is never
+/// changed once it was released. A new version is a new step at the end.
+const STEPS: [&str; 1] = [VERSION_1];
+
 /// The schema this program writes.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
 /// A mention writes a dozen small rows in two commits: with 1 KiB pages that is about 10 KB of log, with 4 KiB
 /// pages 48 KB (measured).
@@ -77,7 +81,6 @@ CREATE TABLE tombstones (
     until_ms INTEGER NOT NULL,
     PRIMARY KEY (user, scope)
 ) WITHOUT ROWID;
-PRAGMA user_version = 1;
 ";
 
 /// Tables that came later and change none of the others: an older program simply does not look at them, so they are
@@ -124,7 +127,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", 8 << 20)?;
     connection.set_prepared_statement_cache_capacity(48);
-    migrate(&connection)?;
+    upgrade(&connection, path, &STEPS)?;
     connection.execute_batch(ADDED)?;
     Ok(connection)
 }
@@ -184,11 +187,121 @@ fn user_version(connection: &Connection) -> Result<i64, Error> {
     Ok(connection.query_row("PRAGMA user_version", [], |row| row.get(0))?)
 }
 
-fn migrate(connection: &Connection) -> Result<(), Error> {
-    if user_version(connection)? == 0 {
-        connection.execute_batch("BEGIN IMMEDIATE")?;
-        connection.execute_batch(VERSION_1)?;
-        connection.execute_batch("COMMIT")?;
+/// Brings an older schema up to `steps`, all of them or none, after a copy of the data as it was is set aside.
+fn upgrade(connection: &Connection, path: &Path, steps: &[&str]) -> Result<(), Error> {
+    let found = user_version(connection)?;
+    let wanted = steps.len() as i64;
+    if found >= wanted {
+        return Ok(());
     }
-    Ok(())
+    if found > 0 {
+        let copy = copy_aside(connection, path)?;
+        let copy = copy.file_name().unwrap_or_default().to_string_lossy();
+        tracing::warn!(event = "store.upgraded", from = found, to = wanted, %copy, "the database takes the form of this version; a copy of the old one was set aside");
+    }
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let outcome = steps
+        .iter()
+        .skip(usize::try_from(found).unwrap_or_default())
+        .try_for_each(|step| connection.execute_batch(step))
+        .and_then(|()| connection.pragma_update(None, "user_version", wanted))
+        .and_then(|()| connection.execute_batch("COMMIT"));
+    if outcome.is_err() {
+        // What failed is the reason to tell; a transaction that is over already needs no end.
+        connection.execute_batch("ROLLBACK").ok();
+    }
+    Ok(outcome?)
+}
+
+/// One whole file beside the database, without its log; only what is remembered goes into it.
+fn copy_aside(connection: &Connection, path: &Path) -> Result<PathBuf, Error> {
+    let aside = super::import::aside_name(path, "before-upgrade", daemon_kit::time::now());
+    let mut partial = aside.clone().into_os_string();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    // Left by an upgrade that was cut off.
+    std::fs::remove_file(&partial).ok();
+    create_private(&partial)?;
+    connection.execute("VACUUM INTO ?1", [partial.to_string_lossy()])?;
+    std::fs::File::open(&partial)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| daemon_kit::publish::rename(&partial, &aside))
+        .map_err(|error| Error::File(error.to_string()))?;
+    Ok(aside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the next version might add.
+    const NEXT: [&str; 2] = [
+        VERSION_1,
+        "CREATE TABLE later (id INTEGER PRIMARY KEY); INSERT INTO later VALUES (7);",
+    ];
+
+    fn copies(path: &Path) -> Vec<PathBuf> {
+        super::super::import::set_aside_copies(path).unwrap()
+    }
+
+    #[test]
+    fn the_next_version_sets_a_copy_aside_and_the_copy_leads_back() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("sessions.db");
+        let connection = open(&path).unwrap();
+        connection
+            .execute("INSERT INTO settings VALUES ('kept', 'yes')", [])
+            .unwrap();
+        upgrade(&connection, &path, &NEXT).unwrap();
+        assert_eq!(user_version(&connection).unwrap(), 2);
+        assert!(has_table(&connection, "later").unwrap());
+        // Once is enough.
+        upgrade(&connection, &path, &NEXT).unwrap();
+        let aside = copies(&path);
+        assert_eq!(aside.len(), 1, "{aside:?}");
+        drop(connection);
+
+        // The older version refuses what it does not know, and goes on with the copy.
+        let refused = open(&path).unwrap_err();
+        assert!(
+            matches!(refused, Error::Newer { found: 2, known: 1 }),
+            "{refused}"
+        );
+        daemon_kit::publish::remove(&path).unwrap();
+        daemon_kit::publish::rename(&aside[0], &path).unwrap();
+        let back = open(&path).unwrap();
+        let kept: String = back
+            .query_row(
+                "SELECT value FROM settings WHERE name = 'kept'",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert_eq!((user_version(&back).unwrap(), kept.as_str()), (1, "yes"));
+        assert!(!has_table(&back, "later").unwrap());
+    }
+
+    #[test]
+    fn a_step_that_fails_changes_nothing() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("sessions.db");
+        let connection = open(&path).unwrap();
+        let broken = [VERSION_1, "CREATE TABLE later (id); NONSENSE"];
+        assert!(upgrade(&connection, &path, &broken).is_err());
+        assert_eq!(user_version(&connection).unwrap(), 1);
+        assert!(!has_table(&connection, "later").unwrap());
+    }
+
+    #[test]
+    fn a_copy_is_for_its_owner_alone_and_no_part_is_left() {
+        use std::os::unix::fs::PermissionsExt;
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("sessions.db");
+        let connection = open(&path).unwrap();
+        upgrade(&connection, &path, &NEXT).unwrap();
+        let aside = copies(&path);
+        let mode = std::fs::metadata(&aside[0]).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(!aside[0].to_string_lossy().ends_with(".partial"));
+    }
 }

@@ -52,6 +52,18 @@ impl fmt::Display for Hold {
 
 impl std::error::Error for Hold {}
 
+/// The error of a `run` that has drained because the configuration changed: it is begun anew at once.
+#[derive(Debug)]
+pub struct Anew;
+
+impl fmt::Display for Anew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration changed")
+    }
+}
+
+impl std::error::Error for Anew {}
+
 /// Why a start did not succeed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Trouble {
@@ -81,6 +93,20 @@ impl Trouble {
         }
     }
 
+    /// Nothing to mend: begin anew.
+    pub(super) fn anew() -> Self {
+        Self {
+            event: "start.anew",
+            lines: Vec::new(),
+            until_changed: None,
+        }
+    }
+
+    /// Whether there is anything to mend.
+    pub(super) fn is_anew(&self) -> bool {
+        self.lines.is_empty()
+    }
+
     pub(super) fn from_hold(hold: &Hold, fingerprint: u64) -> Self {
         Self {
             event: "start.problem",
@@ -91,8 +117,20 @@ impl Trouble {
 
     fn say(&self) {
         for line in &self.lines {
-            tracing::error!(event = self.event, "{line}");
+            let mut rows = line.lines();
+            let first = rows.next().unwrap_or_default();
+            tracing::error!(event = self.event, "{first}");
+            // On rows of their own, so that they can be copied as they are.
+            for paste in rows {
+                tracing::warn!(event = "start.paste", "{paste}");
+            }
         }
+    }
+
+    /// The first thing to mend, on one row.
+    fn reason(&self) -> &str {
+        let first = self.lines.first().map_or("", String::as_str);
+        first.lines().next().unwrap_or_default()
     }
 }
 
@@ -126,7 +164,7 @@ impl Holding {
         if self.on_error == OnStartError::Exit {
             return Some(ExitCode::from(EXIT_CONFIGURATION));
         }
-        let reason = trouble.lines.first().cloned().unwrap_or_default();
+        let reason = trouble.reason();
         let mut beaten: Option<Instant> = None;
         loop {
             if beaten.is_none_or(|then| then.elapsed() >= INTERVAL) {
@@ -171,7 +209,7 @@ impl Holding {
     fn remind(&mut self, trouble: &Trouble) {
         if self.reminded.elapsed() >= REMIND_EVERY {
             self.reminded = Instant::now();
-            let line = trouble.lines.first().map_or("", String::as_str);
+            let line = trouble.reason();
             tracing::error!(
                 event = "start.waiting",
                 problems = trouble.lines.len(),

@@ -37,26 +37,35 @@ pub fn print_config<R: Resident>(env: Env) -> ExitCode {
     finish(rows.try_for_each(|shown| writeln!(out, "{}={}", shown.name, shown.value)))
 }
 
-/// `doctor`: looks at everything and says what to do. Fails when something must be mended.
+/// `doctor`: looks at everything, wrong settings too, and says what to do. Fails when something must be mended.
 #[must_use]
-pub fn doctor<R: Resident>(env: Env, json: bool) -> ExitCode {
-    let (config, settled) = match config::<R>(env) {
-        Ok(found) => found,
-        Err(code) => return code,
+pub fn doctor<R: Resident>(mut env: Env, json: bool) -> ExitCode {
+    env.on_start_error();
+    env.umask();
+    let config = R::configure(&mut env);
+    let (problems, notices) = match env.finish() {
+        Ok(settled) => (Vec::new(), settled.notices),
+        Err(problems) => (problems, Vec::new()),
     };
     let kit = R::kit(&config);
-    let report = examine::<R>(&config, &kit);
+    // With a wrong setting its default is looked at instead: better half the picture than none.
+    let mut report = examine::<R>(&config, &kit);
+    let settings = problems.iter().map(Problem::finding);
+    report.findings.splice(0..0, settings);
     let mut out = io::stdout().lock();
     let mut write = || {
         if json {
             return writeln!(out, "{:#}", report.json());
         }
-        for notice in &settled.notices {
+        for notice in &notices {
             writeln!(out, "!   {}", notice.in_language(kit.language))?;
         }
         write!(out, "{}", report.text(kit.language))
     };
     let written = finish(write());
+    if !problems.is_empty() {
+        return ExitCode::from(EXIT_CONFIGURATION);
+    }
     if report.severity() == Severity::Error {
         return ExitCode::FAILURE;
     }

@@ -11,6 +11,7 @@ use rustix::fs::{statfs, statvfs};
 use rustix::process::{getgid, getuid};
 
 use super::Finding;
+use crate::nas::{self, Nas};
 use crate::publish;
 use crate::text::Text;
 
@@ -122,7 +123,7 @@ fn on_network(path: &Path, name: &str, kind: &str, allowed: bool) -> Finding {
     if allowed {
         Finding::warning("file-system", what, evidence, fix)
     } else {
-        Finding::error("file-system", what, evidence, fix)
+        Finding::error("file-system", what, evidence, fix).by_setting()
     }
 }
 
@@ -157,7 +158,7 @@ fn missing(path: &Path, name: &str, error: &io::Error) -> Finding {
             ids()
         ),
         format!(
-            "create a directory named {name} beside the compose file ({shown} inside the container): mkdir -p {name} && sudo chown {} {name}",
+            "create a directory named {name} beside the compose file ({shown} inside the container); by SSH: mkdir -p {name} && sudo chown {} {name}",
             ids()
         ),
     );
@@ -177,38 +178,67 @@ fn refused(path: &Path, name: &str, found: &fs::Metadata, error: &io::Error) -> 
         format!("{name} フォルダに書き込めません"),
         format!("the {name} directory cannot be used"),
     );
-    let fix = match error
+    match error
         .raw_os_error()
         .map(rustix::io::Errno::from_raw_os_error)
     {
-        Some(rustix::io::Errno::ROFS) => Text::new(
-            format!(
-                "{name} が読み取り専用になっています。ボリュームの状態と compose の :ro を確かめてください"
-            ),
-            format!(
-                "{name} is read-only: look at the state of the volume, and for :ro in the compose file"
-            ),
+        Some(rustix::io::Errno::ROFS) => {
+            let fix = Text::new(
+                format!(
+                    "{name} が読み取り専用になっています。ボリュームの状態と compose の :ro を確かめてください"
+                ),
+                format!(
+                    "{name} is read-only: look at the state of the volume, and for :ro in the compose file"
+                ),
+            );
+            Finding::error("directory", what, evidence, fix)
+        }
+        Some(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => {
+            let fix = Text::new(
+                "ディスクがいっぱいです。NAS の空き容量を増やしてください",
+                "the disk is full: make room on the NAS",
+            );
+            Finding::error("directory", what, evidence, fix)
+        }
+        _ => foreign(path, name, found, what, evidence),
+    }
+}
+
+/// A folder of somebody else: become that somebody, or be let in. The number of root is never offered: what engines make
+/// by themselves belongs to root, and should not.
+fn foreign(path: &Path, name: &str, found: &fs::Metadata, what: Text, evidence: String) -> Finding {
+    let place = nas::outside(path).unwrap_or_else(|| name.to_owned());
+    let allow = Nas::here().permissions(&place);
+    let ids = ids();
+    let (uid, gid) = (found.uid(), found.gid());
+    if uid == 0 || uid == getuid().as_raw() {
+        let shell = match (uid == 0, Nas::here()) {
+            (true, _) => Some(format!("sudo chown -R {ids} {name}")),
+            // On a share of DSM that would take the ACL away, and with it File Station's way in.
+            (false, Nas::Synology) => None,
+            (false, _) => Some(format!("chmod u+rwx {name}")),
+        };
+        let fix = shell.map_or(allow.clone(), |shell| {
+            Text::new(
+                format!("{}。SSH なら: {shell}", allow.ja),
+                format!("{}; by SSH: {shell}", allow.en),
+            )
+        });
+        return Finding::error("directory", what, evidence, fix);
+    }
+    let Text { ja, en } = Nas::here().apply();
+    let fix = Text::new(
+        format!(
+            "次の 2 行を .env に書いてください ({ja})。または {}。SSH なら: sudo chown -R {ids} {name}",
+            allow.ja
         ),
-        Some(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => Text::new(
-            "ディスクがいっぱいです。NAS の空き容量を増やしてください",
-            "the disk is full: make room on the NAS",
+        format!(
+            "write the two lines below into .env ({en}); or {}; by SSH: sudo chown -R {ids} {name}",
+            allow.en
         ),
-        _ => Text::new(
-            format!(
-                "SSH なら: sudo chown -R {} {name} 。File Station なら: {name} の「プロパティ → 許可」で書き込みを許可するか、.env の PUID と PGID を {}:{} にしてください",
-                ids(),
-                found.uid(),
-                found.gid()
-            ),
-            format!(
-                "by SSH: sudo chown -R {} {name} ; in File Station: allow writing under Properties → Permission; or set PUID and PGID in .env to {}:{}",
-                ids(),
-                found.uid(),
-                found.gid()
-            ),
-        ),
-    };
+    );
     Finding::error("directory", what, evidence, fix)
+        .with_paste([format!("PUID={uid}"), format!("PGID={gid}")])
 }
 
 /// Creates, syncs, renames and removes a small file, as everything that follows will.

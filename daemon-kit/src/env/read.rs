@@ -169,9 +169,11 @@ impl Env {
             let file = name.to_lowercase();
             let expected = Text::new(
                 format!(
-                    "必須です。値を書くか、secrets フォルダに {file} というファイルを置いてください"
+                    "必須です。値を書くか、secrets フォルダに {file} というファイルを置いてください (ファイルは自動で読み直します)"
                 ),
-                format!("is required: set it, or put a file named {file} into the secrets folder"),
+                format!(
+                    "is required: set it, or put a file named {file} into the secrets folder (a file is read by itself)"
+                ),
             );
             self.problem(name, expected, example);
         }

@@ -18,10 +18,13 @@ fn main() -> ExitCode {
     let outcome = match words.first().map(String::as_str) {
         None => tell(),
         Some("--interactive" | "-i") => talk(),
-        Some("world") => serve(words.get(1).map_or("127.0.0.1:8900", String::as_str)),
+        Some("world") => serve(
+            words.get(1).map_or("127.0.0.1:8900", String::as_str),
+            words.get(2).map(String::as_str),
+        ),
         Some(_) => {
             say(
-                "usage: cargo demo [--interactive]\n       cargo demo world [ADDRESS]   only the stand-in Discord and models",
+                "usage: cargo demo [--interactive]\n       cargo demo world [ADDRESS [URL]]   only the stand-in Discord and models; URL is how others reach it",
             );
             return ExitCode::from(2);
         }
@@ -367,31 +370,48 @@ fn talk() -> Result<()> {
     Ok(())
 }
 
-/// Only the world, for containers and for bots of other makes: a member calls now and then.
-fn serve(address: &str) -> Result<()> {
+/// How often the member calls: slower than the limit of mentions a minute and member.
+const CALL_EVERY: Duration = Duration::from_secs(8);
+
+/// Only the world, for containers and for bots of other makes: a member calls now and then. SIGTERM ends it at once.
+fn serve(address: &str, public: Option<&str>) -> Result<()> {
     let world = World::start_on(address);
+    if let Some(url) = public {
+        world.with(|state| url.clone_into(&mut state.url));
+    }
+    let url = world.with(|state| state.url.clone());
     say(&format!(
-        "A stand-in Discord and models listen on {}.\nDISCORD_TOKEN={}\nDISCORD_API_URL={0}\nANTHROPIC_BASE_URL={0}/anthropic",
-        world.url(),
+        "A stand-in Discord and models listen on {address}.\nDISCORD_TOKEN={}\nDISCORD_API_URL={url}\nANTHROPIC_BASE_URL={url}/anthropic",
         tests::world::TOKEN
     ));
     let hana = world.member("花");
-    let mut told = 0;
     let mut number = 0;
     loop {
         if world.with(|state| state.gateway.connected()) > 0 {
             number += 1;
-            world.mention(
-                hana,
-                world.general(),
-                &format!("こんにちは、{number}回目です"),
-            );
+            let text = format!("こんにちは、{number}回目です");
+            member("花", &format!("@kotonoha {text}"));
+            let said = world.mention(hana, world.general(), &text);
+            answered(&world, said, &text);
         }
-        thread::sleep(Duration::from_secs(5));
-        let lines = world.with(|state| state.story.split_off(told.min(state.story.len())));
-        for line in &lines {
-            say(line);
-        }
-        told = world.with(|state| state.story.len());
+        thread::sleep(CALL_EVERY);
+        world.with(|state| state.story.clear());
     }
+}
+
+/// Shows the answer when it is whole; a bot that is away costs one call.
+fn answered(world: &World, said: Id, text: &str) {
+    let until = Instant::now() + CALL_EVERY;
+    while Instant::now() < until {
+        let whole = echo(text);
+        if let Some(reply) = world
+            .answers(said)
+            .into_iter()
+            .find(|reply| reply.content == whole)
+        {
+            return member("kotonoha", &reply.content);
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    say("   (no answer yet)");
 }

@@ -156,8 +156,10 @@ pub struct ModelState {
     pub asked: Vec<Asked>,
     /// Model names that `/v1/models` does not list and that answer 404.
     pub retired: Vec<String>,
-    /// Answers 401 to this many list requests and to none of the others.
+    /// How often a list of models was asked for.
     pub lists: usize,
+    /// When set, every other key is refused.
+    pub accepted_key: Option<String>,
 }
 
 impl ModelState {
@@ -180,7 +182,16 @@ impl ModelState {
         self.rules.clear();
     }
 
+    fn accepts(&self, asked: &Asked) -> bool {
+        self.accepted_key
+            .as_ref()
+            .is_none_or(|key| *key == asked.key)
+    }
+
     fn choose(&mut self, asked: &Asked) -> Act {
+        if !self.accepts(asked) {
+            return Act::Status(401);
+        }
         if self.retired.contains(&asked.model) {
             return Act::Status(404);
         }
@@ -223,6 +234,10 @@ pub(crate) async fn serve(
     } else if path.ends_with("/api/chat") {
         Skin::Ollama
     } else {
+        let asked = read(&path, &headers, &body);
+        if !world.with(|state| state.model.accepts(&asked)) {
+            return (StatusCode::UNAUTHORIZED, axum::Json(json!({"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}}))).into_response();
+        }
         return list(&world, &path);
     };
     let asked = read(&path, &headers, &body);

@@ -11,7 +11,7 @@ use tests::{House, World};
 use crate::story::stored;
 
 /// A database as the predecessor left it; `thread` is a thread of its own.
-fn sessions(path: &Path, thread: u64, user: u64) {
+pub(crate) fn sessions(path: &Path, thread: u64, user: u64) {
     let old = Connection::open(path).unwrap();
     old.execute_batch(
         "PRAGMA journal_mode = WAL;

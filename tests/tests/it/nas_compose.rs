@@ -1,17 +1,15 @@
 //! The compose files as compose sees them, and the whole stack on a Docker engine where one answers.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::sync::OnceLock;
 
-use release::image::{self, Architecture, SERVICES};
+use release::image::SERVICES;
 use release::nas::Nas;
-use release::{binaries, bundle};
 use serde_yaml::Value;
 use tests::World;
-use tests::engine::{self, Engine, Project, until};
+use tests::engine::{self, Engine, until};
+use tests::stack::{Stack, owner, programs};
 use tests::world::TOKEN;
 
 use crate::nas_files::root;
@@ -52,6 +50,7 @@ fn compose_accepts_every_combination_and_reads_the_single_files_as_base_plus_ove
         return;
     };
     merged(&compose, &["compose.yaml", "compose.build.yaml"]);
+    merged(&compose, &["compose.yaml", "compose.demo.yaml"]);
     for nas in Nas::ALL {
         let over = format!("compose.{}.yaml", nas.name());
         let single = format!("nas/{}/compose.yaml", nas.name());
@@ -71,234 +70,194 @@ fn compose_accepts_every_combination_and_reads_the_single_files_as_base_plus_ove
     }
 }
 
-/// The three programs as static binaries, of the quick kind, built once for all tests here.
-fn programs() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let to = root().join("target/static-programs");
-        let build = binaries::Build {
-            target: format!("{}-unknown-linux-gnu", std::env::consts::ARCH),
-            profile: "dev".to_owned(),
-        };
-        binaries::build(&root(), &to, &build).unwrap();
-        to
-    })
-}
-
-fn architecture() -> Architecture {
-    if std::env::consts::ARCH == "aarch64" {
-        Architecture::Arm64
-    } else {
-        Architecture::Amd64
+/// A value without what differs between composes though it means the same: empty parts, numbers as text, the project's
+/// own name and network, and sizes and times in other units.
+fn meaning(value: &Value) -> Value {
+    match value {
+        Value::Mapping(mapping) => {
+            let kept = mapping.iter().filter_map(|(key, value)| {
+                let value = match (key.as_str().unwrap_or_default(), meaning(value)) {
+                    // The newer one writes out what the older one leaves to the engine.
+                    ("networks" | "name" | "create_host_path" | "command" | "entrypoint", _)
+                    | (_, Value::Null) => return None,
+                    ("mem_limit", Value::String(text)) => Value::String(bytes(&text).to_string()),
+                    ("cpus", Value::String(text)) => {
+                        Value::String(text.parse::<f64>().unwrap_or_default().to_string())
+                    }
+                    ("dockerfile", Value::String(text)) if text == "Dockerfile" => return None,
+                    ("volumes", Value::Sequence(items)) => {
+                        let mut items: Vec<String> = items.iter().map(mount).collect();
+                        items.sort();
+                        Value::Sequence(items.into_iter().map(Value::String).collect())
+                    }
+                    (_, value) => value,
+                };
+                Some((key.clone(), value))
+            });
+            Value::Mapping(kept.collect())
+        }
+        Value::Sequence(items) => {
+            let mut items: Vec<Value> = items.iter().map(meaning).collect();
+            items.sort_by_key(|item| serde_yaml::to_string(item).unwrap());
+            Value::Sequence(items)
+        }
+        Value::String(text) => Value::String(text.clone()),
+        Value::Null => Value::Null,
+        scalar => Value::String(serde_yaml::to_string(scalar).unwrap().trim().to_owned()),
     }
 }
 
-/// A folder as an owner has it after unpacking the download and filling it in, its containers under other names.
-struct Owner {
-    dir: tempfile::TempDir,
-    version: String,
+fn bytes(text: &str) -> u64 {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match &text[digits.len()..] {
+        "" | "b" => 1,
+        "k" | "kb" => 1 << 10,
+        "m" | "mb" => 1 << 20,
+        other => panic!("a size in {other:?}"),
+    };
+    digits.parse::<u64>().unwrap() * unit
 }
 
-impl Owner {
-    /// The owner's number on a Synology where tests run as root, else the number of whoever runs them.
-    fn ids() -> (u32, u32) {
-        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-        if uid.is_root() {
-            (1026, 100)
-        } else {
-            (uid.as_raw(), gid.as_raw())
+/// `/host/data:/app/data:rw` and its long form, as one text.
+fn mount(volume: &Value) -> String {
+    match volume {
+        Value::String(short) => short.trim_end_matches(":rw").to_owned(),
+        Value::Mapping(long) => {
+            let part = |name: &str| long.get(name).and_then(Value::as_str).unwrap_or_default();
+            let mode = if part("read_only") == "true" {
+                ":ro"
+            } else {
+                ""
+            };
+            format!("{}:{}{mode}", part("source"), part("target"))
+        }
+        other => panic!("a volume like {other:?}"),
+    }
+}
+
+#[test]
+fn a_newer_compose_makes_the_same_of_every_file() {
+    let (Some(old), Some(new)) = (engine::compose(), engine::newer_compose()) else {
+        tests::skipped("no second compose to compare with: bash .ci/compose-2 unpacks one");
+        return;
+    };
+    for nas in Nas::ALL {
+        let over = format!("compose.{}.yaml", nas.name());
+        let single = format!("nas/{}/compose.yaml", nas.name());
+        for files in [&["compose.yaml", &*over][..], &[&*single]] {
+            let [old, new] =
+                [&old, &new].map(|compose| meaning(&merged(compose, files)["services"]));
+            assert_eq!(old, new, "{files:?}");
         }
     }
-
-    fn new(world: &World) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("kotonoha-nas-")
-            .tempdir()
-            .unwrap();
-        let version = format!("test-{}", std::process::id());
-        let owner = Self { dir, version };
-        bundle::lay_out(&root(), Nas::Synology, owner.dir.path()).unwrap();
-        let (uid, gid) = Self::ids();
-        let url = world.url();
-        let version = &owner.version;
-        let settings = format!(
-            "DISCORD_TOKEN={TOKEN}\nANTHROPIC_API_KEY=\nPUID={uid}\nPGID={gid}\nKOTONOHA_VERSION={version}\n\
-             BOT_CONTAINER=bot-{version}\nBACKUP_CONTAINER=backup-{version}\nLOG_CONTAINER=log-{version}\n\
-             DISCORD_API_URL={url}\nLLM_MODEL=echo/echo\nBACKUP_SCHEDULE='@every 10s'\nBACKUP_MIN_FREE=1\n\
-             LOG_MIN_FREE=1\nLOG_SWEEP_SECONDS=5\n"
-        );
-        fs::write(owner.folder().join(".env"), settings).unwrap();
-        // As the README offers: a key in a file of its own, which only the bot's container sees.
-        fs::write(owner.folder().join("secrets/bot/anthropic_api_key"), "k\n").unwrap();
-        // Tests do not wait half a minute for each look at the health.
-        let quick = "{healthcheck: {interval: 2s, timeout: 20s}}";
-        let services = SERVICES
-            .map(|service| format!("{service}: {quick}"))
-            .join(", ");
-        fs::write(
-            owner.folder().join("quick.yaml"),
-            format!("services: {{{services}}}\n"),
-        )
-        .unwrap();
-        fs::set_permissions(owner.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        give(owner.dir.path(), uid, gid);
-        owner
+    let limited = ["compose.yaml", "compose.qnap.yaml", "compose.cpus.yaml"];
+    let demo = ["compose.yaml", "compose.build.yaml", "compose.demo.yaml"];
+    for files in [&limited[..], &demo] {
+        let [old, new] = [&old, &new].map(|compose| meaning(&merged(compose, files)["services"]));
+        assert_eq!(old, new, "{files:?}");
     }
-
-    fn folder(&self) -> PathBuf {
-        self.dir.path().join("kotonoha-bot")
-    }
-
-    fn container(&self, short: &str) -> String {
-        format!("{short}-{}", self.version)
-    }
-
-    /// The names of the verified archives there now.
-    fn archives(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.folder().join("backups"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        names
-            .filter(|name| name.starts_with("backup_") && name.ends_with(".tar.zst"))
-            .collect()
-    }
-}
-
-fn give(path: &Path, uid: u32, gid: u32) {
-    if rustix::process::geteuid().is_root() {
-        chown(path, Some(uid), Some(gid)).unwrap();
-        for entry in path.read_dir().into_iter().flatten().flatten() {
-            give(&entry.path(), uid, gid);
-        }
-    }
-}
-
-/// Loads the images of this source tree under a version of their own; the project takes them away again.
-fn images(engine: &Engine, owner: &Owner, programs: &Path) -> Vec<String> {
-    let tar = owner.dir.path().join("images.tar");
-    let file = fs::File::create(&tar).unwrap();
-    image::write_archive(file, programs, architecture(), &owner.version).unwrap();
-    engine.must(&["load", "--quiet", "--input", tar.to_str().unwrap()]);
-    fs::remove_file(tar).unwrap();
-    SERVICES
-        .map(|service| image::reference(service, &owner.version))
-        .to_vec()
-}
-
-/// The engine and an address where containers find this machine, or a loud word about what is not tested.
-fn engine_here() -> Option<(Engine, std::net::IpAddr)> {
-    let found = Engine::find().and_then(|engine| engine.gateway().map(|gateway| (engine, gateway)));
-    found
-        .inspect_err(|reason| tests::skipped(&format!("the stack on a docker engine: {reason}")))
-        .ok()
 }
 
 #[test]
 fn the_stack_lives_on_a_docker_engine_as_an_owner_would_install_it() {
-    let Some((engine, gateway)) = engine_here() else {
+    let Some((engine, gateway)) = Engine::here() else {
         return;
     };
     let world = World::start_on(&format!("{gateway}:0"));
-    let owner = Owner::new(&world);
-    let images = images(&engine, &owner, programs());
-    let project = Project::new(
-        &engine,
-        &format!("kotonoha-{}", owner.version),
-        &owner.folder(),
-        images,
-    );
-    let up = [
-        "-f",
-        "compose.yaml",
-        "-f",
-        "quick.yaml",
-        "up",
-        "-d",
-        "--no-build",
-    ];
-    project.compose(&up);
-    let [bot, backup, log] = ["bot", "backup", "log"].map(|short| owner.container(short));
-    for container in [&bot, &backup, &log] {
-        project.healthy(container);
+    let stack = Stack::new(&engine, &world, owner(), "BACKUP_SCHEDULE='@every 10s'");
+    // As the README offers: a key in a file of its own, which only the bot's container sees.
+    stack.write("secrets/bot/anthropic_api_key", "k\n");
+    stack.up(&[]);
+    for service in SERVICES {
+        stack.healthy(service);
     }
-    locked_down(&engine, &owner);
+    locked_down(&stack);
 
     let member = world.member("花");
     let said = world.mention(member, world.general(), "こんにちは");
     world.answer(said, "");
-    until("a verified archive", || owner.archives().into_iter().next());
+    until("a verified archive", || stack.archives().into_iter().next());
 
     // Each container alone, the others going on; the bot once without any warning.
-    for container in [&bot, &backup, &log] {
-        engine.must(&["restart", "--time", "20", container]);
-        project.healthy(container);
+    for service in SERVICES {
+        engine.must(&["restart", "--time", "20", &stack.container(service)]);
+        stack.healthy(service);
     }
-    engine.must(&["kill", "--signal", "KILL", &bot]);
-    engine.must(&["start", &bot]);
-    project.healthy(&bot);
+    engine.must(&["kill", "--signal", "KILL", &stack.container("bot")]);
+    engine.must(&["start", &stack.container("bot")]);
+    stack.healthy("bot");
     let said = world.mention(member, world.general(), "ただいま");
     world.answer(said, "");
 
     // What the README tells.
-    let exec =
-        |container: &str, words: &[&str]| engine.must(&[&["exec", container], words].concat());
-    exec(&backup, &["backup-sidecar", "backup"]);
-    exec(&backup, &["backup-sidecar", "list"]);
-    exec(&backup, &["backup-sidecar", "verify"]);
-    exec(&log, &["log-shipper", "tail", "-n", "5"]);
-    exec(&log, &["log-shipper", "stats"]);
-    engine.must(&["stop", "--time", "20", &bot]);
-    exec(&backup, &["backup-sidecar", "restore", "latest"]);
-    engine.must(&["start", &bot]);
-    project.healthy(&bot);
+    stack.exec("backup-sidecar", &["backup"]);
+    stack.exec("backup-sidecar", &["list"]);
+    stack.exec("backup-sidecar", &["verify"]);
+    stack.exec("log-shipper", &["tail", "-n", "5"]);
+    stack.exec("log-shipper", &["stats"]);
+    stack.compose(&["stop", "bot"]);
+    stack.exec("backup-sidecar", &["restore", "latest"]);
+    stack.compose(&["start", "bot"]);
+    stack.healthy("bot");
     let said = world.mention(member, world.general(), "覚えている?");
     world.answer(said, "");
 
-    engine.must(&["stop", "--time", "20", &bot, &backup, &log]);
-    for container in [&bot, &backup, &log] {
-        project.wait(container, "{{.State.ExitCode}}", "0");
-        let logs = engine.must(&["logs", container]);
+    stack.compose(&["stop"]);
+    for service in SERVICES {
+        stack.wait(service, "{{.State.ExitCode}}", "0");
+        let logs = stack.logs(service);
         assert!(
             !logs.contains(TOKEN) && !logs.contains("こんにちは"),
-            "{container} tells"
+            "{service} tells"
         );
     }
-    drop(project);
+    drop(stack);
     world.expect_all();
     world.finish();
 }
 
 /// What keeps a hole in a program from becoming the NAS.
-fn locked_down(engine: &Engine, owner: &Owner) {
-    let (uid, gid) = Owner::ids();
+fn locked_down(stack: &Stack) {
+    let (uid, gid) = owner();
     let format = "{{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{len .HostConfig.PortBindings}}";
-    for short in ["bot", "backup", "log"] {
-        let seen = engine.must(&["inspect", "--format", format, &owner.container(short)]);
-        assert_eq!(seen.trim(), format!("{uid}:{gid} true [ALL] 0"), "{short}");
+    for service in SERVICES {
+        let seen = stack.inspect(service, format);
+        assert_eq!(seen, format!("{uid}:{gid} true [ALL] 0"), "{service}");
+        // One program and empty folders: no shell, no library, nothing else that could be written or run.
+        let files = tempfile::NamedTempFile::new().unwrap();
+        let to = files.path().to_str().unwrap();
+        stack
+            .engine
+            .must(&["export", "--output", to, &stack.container(service)]);
+        let listed = Command::new("tar").arg("-tf").arg(to).output().unwrap();
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let of_the_engine = [
+            "etc/",
+            "dev/",
+            "proc/",
+            "sys/",
+            "run/",
+            ".dockerenv",
+            "sbin/",
+        ];
+        let ours: Vec<&str> = listed
+            .lines()
+            .filter(|name| !name.ends_with('/'))
+            .filter(|name| !of_the_engine.iter().any(|known| name.starts_with(known)))
+            .collect();
+        assert_eq!(ours, [format!("usr/local/bin/{service}")], "{service}");
     }
-    for sidecar in ["backup", "log"] {
-        let network = engine.must(&[
-            "inspect",
-            "--format",
-            "{{.HostConfig.NetworkMode}}",
-            &owner.container(sidecar),
-        ]);
-        assert_eq!(network.trim(), "none", "{sidecar}");
+    for sidecar in ["backup-sidecar", "log-shipper"] {
+        let network = stack.inspect(sidecar, "{{.HostConfig.NetworkMode}}");
+        assert_eq!(network, "none", "{sidecar}");
     }
-    let seen = engine.must(&[
-        "exec",
-        &owner.container("backup"),
-        "backup-sidecar",
-        "print-config",
-    ]);
+    let seen = stack.exec("backup-sidecar", &["print-config"]);
     assert!(!seen.contains(TOKEN), "a sidecar knows the token");
 }
 
 #[test]
 fn the_dockerfile_makes_all_three_images_without_a_registry() {
-    let Some((engine, _)) = engine_here() else {
+    let Some((engine, _)) = Engine::here() else {
         return;
     };
     let context = tempfile::tempdir().unwrap();

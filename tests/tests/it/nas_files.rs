@@ -9,7 +9,7 @@ use serde_yaml::{Mapping, Value};
 use tests::House;
 
 const SERVICES: [&str; 3] = ["bot", "backup-sidecar", "log-shipper"];
-const OVERRIDES: [&str; 5] = ["synology", "qnap", "truenas", "cpus", "build"];
+const OVERRIDES: [&str; 6] = ["synology", "qnap", "truenas", "cpus", "build", "demo"];
 
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -329,7 +329,11 @@ fn the_same_version_stands_everywhere() {
     );
     assert_eq!(base.matches("KOTONOHA_VERSION:-").count(), 3);
     assert_eq!(example()["KOTONOHA_VERSION"], version);
-    for name in ["Dockerfile", "Dockerfile.prebuilt"] {
+    assert!(
+        read("compose.demo.yaml").contains(&format!("${{KOTONOHA_VERSION:-{version}}}")),
+        "compose.demo.yaml"
+    );
+    for name in ["Dockerfile", "Dockerfile.prebuilt", "Dockerfile.demo"] {
         assert!(
             read(name).contains(&format!("image.version=\"{version}\"")),
             "{name}"
@@ -374,6 +378,22 @@ fn the_build_context_is_an_allow_list_without_anything_private() {
                 .any(|rule| rule.starts_with('!') && lets_in(&rule)),
             "{private}"
         );
+    }
+}
+
+#[test]
+fn nothing_of_the_demo_is_in_what_owners_get() {
+    let dir = tempfile::tempdir().unwrap();
+    for nas in Nas::ALL {
+        let single = read(&format!("nas/{}/compose.yaml", nas.name()));
+        assert!(!single.contains("demo") && !single.contains("world:"));
+        let folder = release::bundle::lay_out(&root(), nas, &dir.path().join(nas.name())).unwrap();
+        let files = tests::house::walk(&folder);
+        assert!(!files.is_empty());
+        for file in files {
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            assert!(!name.contains("demo"), "{name}");
+        }
     }
 }
 

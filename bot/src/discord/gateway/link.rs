@@ -68,6 +68,12 @@ impl Link {
         *self.state.borrow()
     }
 
+    /// For noticing changes.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<LinkState> {
+        self.state.subscribe()
+    }
+
     /// Asks the gateway to hang up.
     pub fn hang_up(&self) {
         self.stop.send_replace(true);

@@ -1,0 +1,124 @@
+//! Upgrade and undo, from outside: old data is taken over with a copy set aside, newer data is refused kindly and the
+//! message's way back leads back.
+
+use std::fs;
+
+use rusqlite::Connection;
+use tests::{House, World};
+
+fn version(path: &std::path::Path) -> i64 {
+    let connection = Connection::open(path).unwrap();
+    connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .unwrap()
+}
+
+/// As File Station does.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an owner's file manager syncs nothing either"
+)]
+fn rename(from: &std::path::Path, to: &std::path::Path) {
+    fs::rename(from, to).unwrap();
+}
+
+/// The copies that an upgrade set aside.
+fn copies(house: &House) -> Vec<std::path::PathBuf> {
+    let files = tests::house::walk(&house.data());
+    let is_copy = |path: &std::path::PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        name.starts_with("sessions.db.before-upgrade-") && !name.contains("-wal")
+    };
+    files.into_iter().filter(is_copy).collect()
+}
+
+#[test]
+fn data_of_the_first_version_is_taken_over_and_a_copy_of_it_kept() {
+    let world = World::start();
+    let house = House::new(&world);
+    let old = Connection::open(house.database()).unwrap();
+    old.execute_batch(include_str!("../../fixtures/schema-1.sql"))
+        .unwrap();
+    drop(old);
+    let bot = house.bot(&world);
+    let said = world.mention(world.member("花"), world.general(), "はじめての更新");
+    world.answer(said, "はじめての更新");
+    bot.stop().expect_code(0);
+    let kept: String = house
+        .look()
+        .query_row(
+            "SELECT group_concat(text, '/') FROM (SELECT text FROM messages WHERE turn = 1200000000000000001 ORDER BY id)",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(kept, "むかしの質問/むかしの答え");
+    let aside = copies(&house);
+    if version(&house.database()) == 1 {
+        // The first version is still the newest: there was nothing to change, and nothing to set aside.
+        assert!(aside.is_empty(), "{aside:?}");
+    } else {
+        assert_eq!(aside.len(), 1, "{aside:?}");
+        assert_eq!(version(&aside[0]), 1);
+    }
+    world.finish();
+}
+
+#[test]
+fn data_of_a_newer_version_is_refused_kindly_and_the_way_back_leads_back() {
+    let world = World::start();
+    let house = House::new(&world);
+    let hana = world.member("花");
+    let bot = house.bot(&world);
+    let said = world.mention(hana, world.general(), "更新の前");
+    world.answer(said, "更新の前");
+    bot.stop().expect_code(0);
+    let known = version(&house.database());
+
+    // What a newer version leaves behind: the old data under another name, and its own in its place.
+    let copy = "sessions.db.before-upgrade-20261128T010203Z";
+    fs::copy(house.database(), house.path(&format!("data/{copy}"))).unwrap();
+    let newer = Connection::open(house.database()).unwrap();
+    newer
+        .execute_batch("CREATE TABLE of_tomorrow (id INTEGER); PRAGMA user_version = 99;")
+        .unwrap();
+    drop(newer);
+    house.settle();
+    let identifies = world.with(|state| state.gateway.identifies);
+
+    // Outside of containers it ends with 78; inside it holds, unhealthy, and touches neither Discord nor the data.
+    house.program("bot").run().expect_code(78);
+    let before = fs::read(house.database()).unwrap();
+    let mut bot = house.program("bot").env("ON_START_ERROR", "hold").start();
+    let row = bot.wait_line("もっと新しい版のボットが作った");
+    for part in [
+        copy,
+        "made by a newer version",
+        "KOTONOHA_VERSION",
+        "a restart does not apply it",
+    ] {
+        assert!(row.contains(part), "{part}: {row}");
+    }
+    bot.poll("an unhealthy bot", |_| {
+        let health = house.program("bot").args(["healthcheck"]).run();
+        health.stdout.contains("waiting to be mended").then_some(())
+    });
+    assert_eq!(fs::read(house.database()).unwrap(), before);
+    assert_eq!(world.with(|state| state.gateway.identifies), identifies);
+
+    // As the message says, and nothing else.
+    for ending in ["", "-wal", "-shm"] {
+        let from = house.path(&format!("data/sessions.db{ending}"));
+        if from.exists() {
+            rename(&from, &house.path(&format!("data/newer.db{ending}")));
+        }
+    }
+    rename(&house.path(&format!("data/{copy}")), &house.database());
+    world.connected();
+    let after = world.say(hana, said, "戻ってきた");
+    world.answer(after, "戻ってきた");
+    assert!(world.asked().pop().unwrap().raw.contains("更新の前"));
+    bot.stop().expect_code(0);
+    assert_eq!(version(&house.database()), known);
+    world.finish();
+}
