@@ -14,6 +14,7 @@ use zstd::stream::raw::CParameter;
 use crate::manifest::{self, FileEntry, Manifest};
 use crate::watch::Watch;
 
+mod pump;
 mod read;
 
 pub use read::{Sink, manifest_of, read};

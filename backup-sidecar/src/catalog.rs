@@ -17,8 +17,10 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use crate::drill;
 use crate::freeze::{self, Freeze, Sight};
 use crate::manifest::{Cause, DatabaseEntry, Manifest};
+use crate::offsite::Upload;
 use crate::retention::Candidate;
 
 /// The catalogue's file.
@@ -145,6 +147,26 @@ pub struct Drill {
     pub detail: String,
 }
 
+impl Drill {
+    /// Its result and date on one line.
+    #[must_use]
+    pub fn in_brief(&self, zone: &TimeZone) -> String {
+        let at = self.at.to_zoned_datetime(zone.clone());
+        format!(
+            "last drill {} {}",
+            self.result,
+            at.strftime("%Y-%m-%d %H:%M")
+        )
+    }
+
+    /// What the owner should mend, if it found an archive wanting.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let is_failed = self.result == drill::FAILED;
+        is_failed.then(|| format!("the drill of {} failed: {}", self.archive, self.detail))
+    }
+}
+
 /// The catalogue.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Catalog {
@@ -154,6 +176,9 @@ pub struct Catalog {
     pub accepted_until: Option<String>,
     /// The last drill.
     pub drill: Option<Drill>,
+    /// Uploads in parts that were begun and did not end yet, by file name.
+    #[serde(default)]
+    pub uploads: BTreeMap<String, Upload>,
     /// When the schedule was last served, with or without success.
     pub last_attempt: Option<String>,
     /// Why the last job failed; absent after a success.
@@ -256,7 +281,6 @@ impl Catalog {
                 name,
                 taken: record.taken,
                 databases: &record.databases,
-                forgotten: record.forgotten,
             })
             .collect();
         let until = self

@@ -1,7 +1,7 @@
 //! This room reads the command line and answers on the terminal.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,7 +10,8 @@ use clap::{Parser, Subcommand};
 use daemon_kit::boot::{self, Resident};
 use daemon_kit::env::Env;
 use daemon_kit::heartbeat::Heartbeat;
-use daemon_kit::text::Text;
+use daemon_kit::logging;
+use daemon_kit::text::{Language, Text};
 use daemon_kit::time;
 
 use crate::config::{Config, SERVICE};
@@ -103,6 +104,13 @@ pub fn main() -> ExitCode {
                 Err(code) => return code,
             };
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
+            // On a terminal the answer itself says how it went: only trouble is told beside it.
+            let level = if io::stderr().is_terminal() {
+                tracing::Level::WARN.min(config.log.level)
+            } else {
+                config.log.level
+            };
+            logging::install_for_command(&config.log, level);
             answer(&config, command)
         }
     }
@@ -152,8 +160,7 @@ fn done(text: Text) -> Answer {
 }
 
 fn locked(config: &Config) -> anyhow::Result<JobLock> {
-    lock::take(&config.backup_dir, job::PATIENCE)?
-        .context("another job is at work; try again later")
+    lock::take(&config.backup_dir, job::PATIENCE)?.context(lock::Busy)
 }
 
 fn backup(config: &Config, watch: &Watch) -> anyhow::Result<Answer> {
@@ -272,7 +279,9 @@ fn rehearse(config: &Config, watch: &Watch) -> anyhow::Result<Answer> {
         text: Text::new(
             format!(
                 "復元の練習 {}: {} ({}、{seconds:.1} 秒)\n",
-                drill.result, drill.archive, drill.detail
+                table::drill_word(&drill.result, Language::Ja),
+                drill.archive,
+                drill.detail
             ),
             format!(
                 "Drill {}: {} ({}, {seconds:.1} s)\n",
@@ -302,7 +311,7 @@ fn prune_now(config: &Config, dry_run: bool, watch: &Watch) -> anyhow::Result<An
     )))
 }
 
-/// The kit's judgement, and when the next backup is planned, on one line.
+/// The kit's judgement, when the next backup is planned and how the last drill went, on one line.
 fn healthcheck() -> ExitCode {
     let judgement = Heartbeat::new(SERVICE).judge();
     let (Ok(line) | Err(line)) = &judgement;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use daemon_kit::publish::PARTIAL;
 use daemon_kit::time;
 
-use crate::catalog::{Catalog, Drill};
+use crate::catalog::{ArchiveName, Catalog, Drill};
 use crate::config::Config;
 use crate::unpack::{Manner, unpack};
 use crate::watch::Watch;
@@ -58,26 +58,27 @@ pub fn run(config: &Config, watch: &Watch) -> anyhow::Result<(Drill, Duration)> 
 }
 
 fn rehearse(config: &Config, catalog: &Catalog, watch: &Watch) -> Drill {
-    let done = |archive: String, result: &str, detail: String| Drill {
+    let newest = catalog.latest().map(|(name, _)| name);
+    let (result, detail) = match &newest {
+        Some(name) => attempt(config, name, watch),
+        None => (NOT_POSSIBLE, "there is no archive yet".to_owned()),
+    };
+    Drill {
         at: time::now(),
-        archive,
+        archive: newest.map_or_else(String::new, |name| name.to_string()),
         result: result.to_owned(),
         detail,
-    };
-    let Some((name, _)) = catalog.latest() else {
-        return done(
-            String::new(),
-            NOT_POSSIBLE,
-            "there is no archive yet".to_owned(),
-        );
-    };
+    }
+}
+
+fn attempt(config: &Config, name: &ArchiveName, watch: &Watch) -> (&'static str, String) {
     let keys = match prune::keys(config) {
         Ok(keys) => keys,
-        Err(error) => return done(name.to_string(), NOT_POSSIBLE, format!("{error:#}")),
+        Err(error) => return (NOT_POSSIBLE, format!("{error:#}")),
     };
     if name.sealed && keys.is_none() {
-        let detail = "the archive is sealed and BACKUP_AGE_IDENTITY_FILE is not set".to_owned();
-        return done(name.to_string(), NOT_POSSIBLE, detail);
+        let why = "the archive is sealed and BACKUP_AGE_IDENTITY_FILE is not set";
+        return (NOT_POSSIBLE, why.to_owned());
     }
     let scratch = config
         .backup_dir
@@ -87,19 +88,19 @@ fn rehearse(config: &Config, catalog: &Catalog, watch: &Watch) -> Drill {
         mode: 0o600,
     };
     let archive = config.backup_dir.join(name.to_string());
-    let result = unpack(&archive, &scratch, manner, keys.as_ref(), watch);
+    let unpacked = unpack(&archive, &scratch, manner, keys.as_ref(), watch);
     // What cannot be removed now is cleared by the next job.
     fs::remove_dir_all(&scratch).ok();
-    match result {
+    match unpacked {
         Ok(manifest) => {
-            let detail = format!(
+            let counted = format!(
                 "{} files, {} databases, {} rows",
                 manifest.files.len(),
                 manifest.databases.len(),
                 manifest.total_rows()
             );
-            done(name.to_string(), PASSED, detail)
+            (PASSED, counted)
         }
-        Err(error) => done(name.to_string(), FAILED, format!("{error:#}")),
+        Err(error) => (FAILED, format!("{error:#}")),
     }
 }

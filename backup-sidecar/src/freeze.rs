@@ -16,8 +16,6 @@ pub struct Sight<'a> {
     pub taken: Timestamp,
     /// Its databases.
     pub databases: &'a [DatabaseEntry],
-    /// How many requests to forget its data had seen.
-    pub forgotten: u64,
 }
 
 /// An archive that waits for the owner.
@@ -62,19 +60,23 @@ fn loss_between(before: &Sight<'_>, after: &Sight<'_>) -> Option<String> {
         else {
             return Some(format!("{} is gone", old.path));
         };
-        // The owner or a member asked for it: no accident.
-        if after.forgotten > before.forgotten {
-            continue;
-        }
-        if new.rows().saturating_mul(2) < old.rows() {
+        // What a member or the owner asked to let go is no accident; exactly so much is not missed.
+        let let_go = new.let_go.saturating_sub(old.let_go);
+        let expected_rows = old.rows().saturating_sub(let_go);
+        if new.rows().saturating_mul(2) < expected_rows {
             return Some(format!(
-                "{}: {} rows became {}",
+                "{}: {} rows became {}{}",
                 old.path,
                 old.rows(),
-                new.rows()
+                new.rows(),
+                on_purpose(let_go)
             ));
         }
-        if new.bytes().saturating_mul(2) < old.bytes() {
+        let expected_bytes = match u128::from(old.rows()) {
+            0 => u128::from(old.bytes()),
+            rows => u128::from(old.bytes()) * u128::from(expected_rows) / rows,
+        };
+        if u128::from(new.bytes()) * 2 < expected_bytes {
             return Some(format!(
                 "{}: {} bytes became {}",
                 old.path,
@@ -86,13 +88,21 @@ fn loss_between(before: &Sight<'_>, after: &Sight<'_>) -> Option<String> {
     None
 }
 
+fn on_purpose(let_go: u64) -> String {
+    if let_go == 0 {
+        String::new()
+    } else {
+        format!(", {let_go} of them were let go on purpose")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
 
-    fn database(path: &str, rows: u64, pages: u64) -> DatabaseEntry {
+    fn database(path: &str, rows: u64, pages: u64, let_go: u64) -> DatabaseEntry {
         DatabaseEntry {
             path: path.into(),
             page_size: 4096,
@@ -100,13 +110,14 @@ mod tests {
             user_version: 1,
             integrity: "ok".into(),
             tables: BTreeMap::from([("messages".into(), rows)]),
+            let_go,
         }
     }
 
     fn find_in(history: &[(u64, u64, u64)], accepted_until: Option<i64>) -> Option<String> {
         let databases: Vec<_> = history
             .iter()
-            .map(|(rows, pages, _)| vec![database("data/sessions.db", *rows, *pages)])
+            .map(|(rows, pages, let_go)| vec![database("data/sessions.db", *rows, *pages, *let_go)])
             .collect();
         let names: Vec<_> = (0..history.len())
             .map(|at| format!("archive {at}"))
@@ -114,11 +125,10 @@ mod tests {
         let sights: Vec<_> = history
             .iter()
             .enumerate()
-            .map(|(at, (_, _, forgotten))| Sight {
+            .map(|(at, _)| Sight {
                 name: &names[at],
                 taken: Timestamp::from_second(at as i64).unwrap(),
                 databases: &databases[at],
-                forgotten: *forgotten,
             })
             .collect();
         let until = accepted_until.map(|second| Timestamp::from_second(second).unwrap());
@@ -160,22 +170,39 @@ mod tests {
     }
 
     #[test]
-    fn forgetting_is_no_accident() {
-        assert_eq!(find_in(&[(100, 10, 0), (3, 2, 1)], None), None);
+    fn exactly_what_was_let_go_is_not_missed() {
+        assert_eq!(find_in(&[(100, 10, 0), (3, 2, 97)], None), None);
+        assert_eq!(find_in(&[(100, 10, 5), (3, 2, 102)], None), None);
+        assert_eq!(
+            find_in(&[(100, 10, 0), (3, 2, 1)], None),
+            Some("archive 1".into()),
+            "one request explains one row, not all of them"
+        );
+        assert_eq!(
+            find_in(&[(100, 10, 97), (3, 2, 97)], None),
+            Some("archive 1".into()),
+            "what was let go before is gone from both"
+        );
+        assert_eq!(
+            find_in(&[(100, 10, 97), (3, 2, 0)], None),
+            Some("archive 1".into())
+        );
     }
 
     #[test]
-    fn a_database_that_vanished_freezes_even_after_forgetting() {
-        let before = [database("data/a.db", 1, 1), database("data/b.db", 1, 1)];
-        let after = [database("data/a.db", 1, 1)];
-        let sight = |name, second, databases, forgotten| Sight {
+    fn a_database_that_vanished_freezes_whatever_was_let_go() {
+        let before = [
+            database("data/a.db", 1, 1, 0),
+            database("data/b.db", 1, 1, 0),
+        ];
+        let after = [database("data/a.db", 1, 1, 9)];
+        let sight = |name, second, databases| Sight {
             name,
             taken: Timestamp::from_second(second).unwrap(),
             databases,
-            forgotten,
         };
         let found = find(
-            &[sight("x", 1, &before[..], 0), sight("y", 2, &after[..], 5)],
+            &[sight("x", 1, &before[..]), sight("y", 2, &after[..])],
             None,
         );
         assert_eq!(found.unwrap().loss, "data/b.db is gone");

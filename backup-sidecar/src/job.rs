@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use daemon_kit::doctor::{self, Severity};
 use daemon_kit::publish::PARTIAL;
 use daemon_kit::time;
 use jiff::Timestamp;
@@ -106,10 +107,11 @@ impl<T> At<T> for anyhow::Result<T> {
 pub fn run(config: &Config, cause: Cause, watch: &Watch) -> Result<Outcome, Failure> {
     let began = Instant::now();
     let _lock = lock::take(&config.backup_dir, PATIENCE)
-        .and_then(|lock| lock.context("another job is at work"))
+        .and_then(|lock| lock.context(lock::Busy))
         .at(Stage::Lock)?;
     let mut catalog = prune::load_proved(config, watch).at(Stage::Verify)?;
 
+    refuse_network(config).at(Stage::Snapshot)?;
     forgotten::copy(&config.sources.data, &config.backup_dir).at(Stage::Snapshot)?;
     let found = collect::collect(&config.sources)
         .with_context(|| format!("cannot read {}", config.sources.data.display()))
@@ -149,6 +151,19 @@ pub fn run(config: &Config, cause: Cause, watch: &Watch) -> Result<Outcome, Fail
         made_wait,
         took: began.elapsed(),
     })))
+}
+
+/// Neither SQLite's shared memory nor locks can be trusted across a network.
+///
+/// # Errors
+/// When the data lies on a network file system and the owner did not allow that.
+pub fn refuse_network(config: &Config) -> anyhow::Result<()> {
+    let data = &config.sources.data;
+    let finding = doctor::file_system(data, "data", config.allow_network_filesystem);
+    match finding.filter(|finding| finding.severity == Severity::Error) {
+        Some(finding) => Err(anyhow::anyhow!(finding.line())),
+        None => Ok(()),
+    }
 }
 
 /// An archive without a database would be no backup.

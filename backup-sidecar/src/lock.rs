@@ -16,6 +16,11 @@ pub const FILE: &str = ".sidecar.lock";
 /// How temporary files of a job begin.
 pub const SCRATCH: &str = ".scratch-";
 
+/// Another job holds the lock: no fault, only a matter of time.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("another job is at work; try again later")]
+pub struct Busy;
+
 /// The right to touch the archives, until dropped.
 pub struct JobLock(#[expect(dead_code, reason = "held, never read")] DirLock);
 

@@ -89,6 +89,9 @@ pub struct FileEntry {
     pub sha256: String,
 }
 
+/// What SQLite says of a database in which it finds nothing wrong.
+pub const SOUND: &str = "ok";
+
 /// What one database holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseEntry {
@@ -104,13 +107,21 @@ pub struct DatabaseEntry {
     pub integrity: String,
     /// Rows of every table.
     pub tables: BTreeMap<String, u64>,
+    /// Rows that its writer deleted on purpose so far, as its table `let_go` counts them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub let_go: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_none(rows: &u64) -> bool {
+    *rows == 0
 }
 
 impl DatabaseEntry {
     /// Whether SQLite found nothing wrong.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.integrity == "ok"
+        self.integrity == SOUND
     }
 
     /// Rows of all tables.

@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 use daemon_kit::publish::Partial;
 use daemon_kit::time;
 use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
 
 use crate::catalog::{ArchiveName, Catalog};
 use crate::config::{Config, Remote, Target};
@@ -28,7 +29,13 @@ pub trait Place {
     ///
     /// # Errors
     /// When it could not be stored whole.
-    fn put(&self, name: &ArchiveName, file: &Path, watch: &Watch) -> anyhow::Result<()>;
+    fn put(
+        &self,
+        name: &ArchiveName,
+        file: &Path,
+        unfinished: &mut Unfinished<'_>,
+        watch: &Watch,
+    ) -> anyhow::Result<()>;
 
     /// Writes what is stored under a name.
     ///
@@ -46,6 +53,58 @@ pub trait Place {
     /// # Errors
     /// When that was not done.
     fn remove(&self, name: &ArchiveName) -> anyhow::Result<()>;
+
+    /// Takes away what stands of an upload that nobody goes on with.
+    ///
+    /// # Errors
+    /// When that was not done.
+    fn give_up(&self, _: &ArchiveName, _: &Upload) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Uploads of archives that were begun more than a day ago and never ended, as far as the place can tell.
+    ///
+    /// # Errors
+    /// When the place cannot be asked.
+    fn orphans(&self) -> anyhow::Result<Vec<(ArchiveName, Upload)>> {
+        Ok(Vec::new())
+    }
+}
+
+/// An upload in parts that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upload {
+    /// What the place calls it.
+    pub id: String,
+    /// Bytes of every part but the last.
+    pub part_bytes: u64,
+}
+
+/// What is remembered of the upload of one archive between two runs.
+pub struct Unfinished<'a> {
+    catalog: &'a mut Catalog,
+    dir: &'a Path,
+    name: String,
+}
+
+impl Unfinished<'_> {
+    /// The upload that was begun.
+    #[must_use]
+    pub fn upload(&self) -> Option<Upload> {
+        self.catalog.uploads.get(&self.name).cloned()
+    }
+
+    /// Remembers one that begins, or that none is under way any more.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be written.
+    pub fn remember(&mut self, upload: Option<Upload>) -> anyhow::Result<()> {
+        match upload {
+            Some(upload) => self.catalog.uploads.insert(self.name.clone(), upload),
+            None => self.catalog.uploads.remove(&self.name),
+        };
+        self.catalog.save(self.dir)
+    }
 }
 
 /// The owner's second place.
@@ -105,37 +164,89 @@ fn copy_all(
 ) -> anyhow::Result<usize> {
     let place = place(config, remote)?;
     let there = place.list().context("cannot list the copies")?;
+    let waiting = waiting(catalog);
+    give_up_others(catalog, place.as_ref(), &waiting);
+    catalog.save(&config.backup_dir)?;
     let mut copied = 0;
-    for name in waiting(catalog) {
-        let path = config.backup_dir.join(name.to_string());
-        let Some(record) = catalog.archives.get_mut(&name.to_string()) else {
-            continue;
-        };
-        let is_there = there
-            .iter()
-            .any(|(other, bytes)| *other == name && *bytes == record.bytes);
-        if !is_there {
-            place
-                .put(&name, &path, watch)
-                .with_context(|| format!("cannot copy {name}"))?;
-        }
-        let expected = match &record.sha256 {
-            Some(sha256) => sha256.clone(),
-            None => crate::archive::hash_file(&path, watch)?,
-        };
-        let mut hashed = crate::archive::HashingWriter::new(std::io::sink());
-        place
-            .get(&name, &mut hashed, watch)
-            .with_context(|| format!("cannot read {name} back"))?;
-        let (found, _) = hashed.finish();
-        ensure!(found == expected, "the copy of {name} is not what was sent");
-        record.sha256 = Some(expected);
-        record.offsite = Some(time::now().to_string());
-        catalog.save(&config.backup_dir)?;
+    for name in waiting {
+        copy_one(config, catalog, place.as_ref(), (&name, &there), watch)?;
         copied += 1;
     }
     retain(config, remote, catalog, place.as_ref())?;
     Ok(copied)
+}
+
+/// One archive: stored unless it is there, and read back either way.
+fn copy_one(
+    config: &Config,
+    catalog: &mut Catalog,
+    place: &dyn Place,
+    (name, there): (&ArchiveName, &[(ArchiveName, u64)]),
+    watch: &Watch,
+) -> anyhow::Result<()> {
+    let path = config.backup_dir.join(name.to_string());
+    let record = catalog.archives.get(&name.to_string());
+    let (bytes, known) = record.map_or((0, None), |record| (record.bytes, record.sha256.clone()));
+    let expected = match known {
+        Some(sha256) => sha256,
+        None => crate::archive::hash_file(&path, watch)?,
+    };
+    let is_there = there.contains(&(name.clone(), bytes));
+    if !is_there || read_back(place, name, watch)? != expected {
+        let mut unfinished = Unfinished {
+            catalog,
+            dir: &config.backup_dir,
+            name: name.to_string(),
+        };
+        place
+            .put(name, &path, &mut unfinished, watch)
+            .with_context(|| format!("cannot copy {name}"))?;
+        let found = read_back(place, name, watch)?;
+        ensure!(found == expected, "the copy of {name} is not what was sent");
+    }
+    if let Some(record) = catalog.archives.get_mut(&name.to_string()) {
+        record.sha256 = Some(expected);
+        record.offsite = Some(time::now().to_string());
+    }
+    catalog.save(&config.backup_dir)
+}
+
+fn read_back(place: &dyn Place, name: &ArchiveName, watch: &Watch) -> anyhow::Result<String> {
+    let mut hashed = crate::archive::HashingWriter::new(std::io::sink());
+    place
+        .get(name, &mut hashed, watch)
+        .with_context(|| format!("cannot read {name} back"))?;
+    Ok(hashed.finish().0)
+}
+
+/// Parts of archives that are not to be copied any more must not lie there, and cost money, for ever. What cannot be
+/// taken away now is tried again next time.
+fn give_up_others(catalog: &mut Catalog, place: &dyn Place, waiting: &[ArchiveName]) {
+    let remembered: Vec<(ArchiveName, Upload)> = catalog
+        .uploads
+        .iter()
+        .filter_map(|(name, upload)| Some((name.parse().ok()?, upload.clone())))
+        .collect();
+    let others = remembered
+        .iter()
+        .filter(|(name, _)| !waiting.contains(name));
+    for (name, upload) in others {
+        match place.give_up(name, upload) {
+            Ok(()) => {
+                catalog.uploads.remove(&name.to_string());
+            }
+            Err(error) => {
+                tracing::warn!(event = "offsite.parts_left", archive = %name, error = %format!("{error:#}"), "parts of an upload that is not wanted any more could not be removed yet");
+            }
+        }
+    }
+    // Not every server can list them; those that can tell of parts whose memory was lost.
+    for (name, upload) in place.orphans().unwrap_or_default() {
+        let is_ours = remembered.iter().any(|(_, ours)| ours.id == upload.id);
+        if !is_ours && place.give_up(&name, &upload).is_ok() {
+            tracing::info!(event = "offsite.given_up", archive = %name, "parts of an upload that nobody remembers were removed");
+        }
+    }
 }
 
 /// Copies go by their own age, counted from the newest copy; the newest and the floor stay, and everything while

@@ -131,6 +131,17 @@ pub fn published(done: &Published) -> Text {
             "Backup made: {name}\n{size}, {rows} rows, {seconds:.1} s. Verified: it can be restored.\nPlace: {path}\n"
         ),
     );
+    for database in &done.made_wait {
+        add(
+            &mut text,
+            &format!(
+                "{database} は WAL モードではないため、写している間、書き込みを待たせました。\n"
+            ),
+            &format!(
+                "{database} is not in WAL mode: its writer had to wait while it was copied.\n"
+            ),
+        );
+    }
     if !done.manifest.is_sound() {
         add(
             &mut text,

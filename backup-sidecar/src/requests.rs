@@ -158,7 +158,7 @@ fn carry_out(config: &Config, request: &Request, watch: &Watch) -> anyhow::Resul
         };
     }
     let lock = lock::take(&config.backup_dir, job::PATIENCE)?;
-    let _lock = lock.context("another job is at work; try again later")?;
+    let _lock = lock.context(lock::Busy)?;
     match request {
         Request::Backup => Ok(Text::new("", "")),
         Request::Restore(wanted) => {

@@ -10,8 +10,9 @@ use daemon_kit::env::Env;
 use daemon_kit::{publish, time};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::catalog::Drill;
 use crate::config::{Config, OnStart, SERVICE};
-use crate::job::{self, Outcome, Stage};
+use crate::job::{self, Outcome};
 use crate::manifest::Cause;
 use crate::watch::Watch;
 use crate::{
@@ -89,6 +90,10 @@ struct Rounds {
     next_chores: Timestamp,
     next_offsite: Timestamp,
     announced: Option<Timestamp>,
+    /// What `healthcheck` finds beside the heartbeat.
+    noted: String,
+    /// How the last drill went, for people.
+    last_drill: Option<String>,
     /// What was said since the last hour: the same complaint is not repeated every few seconds.
     said: BTreeSet<String>,
     next_repeat: Timestamp,
@@ -120,6 +125,10 @@ impl Rounds {
         let catalog = prune::load(&config)?;
         let newest = catalog.latest().map(|(_, record)| record.taken);
         let drilled = catalog.drill.as_ref().map(|drill| drill.at);
+        let last_drill = catalog
+            .drill
+            .as_ref()
+            .map(|drill| drill.in_brief(&config.zone));
         let mut timer = Timer::new(now, newest, drilled);
         match config.on_start {
             OnStart::Always => timer.want_now(Cause::Start),
@@ -127,13 +136,8 @@ impl Rounds {
             OnStart::Missed => {}
             OnStart::Never => timer.skip_missed(now),
         }
-        let failed_drill = catalog
-            .drill
-            .as_ref()
-            .filter(|drill| drill.result == drill::FAILED);
         let trouble = Trouble {
-            drill: failed_drill
-                .map(|drill| format!("the drill of {} failed: {}", drill.archive, drill.detail)),
+            drill: catalog.drill.as_ref().and_then(Drill::trouble),
             ..Trouble::default()
         };
         Ok(Self {
@@ -145,6 +149,8 @@ impl Rounds {
             next_chores: now,
             next_offsite: now,
             announced: None,
+            noted: String::new(),
+            last_drill,
             said: BTreeSet::new(),
             next_repeat: now,
             told: facts::Told::default(),
@@ -160,6 +166,7 @@ impl Rounds {
         self.backup(now);
         self.rehearse(now);
         self.announce_next(time::now());
+        self.note();
         self.beat();
     }
 
@@ -347,14 +354,14 @@ impl Rounds {
                 self.timer.want_now(Cause::Start);
             }
             Err(failure) => {
-                let is_busy = failure.stage == Stage::Lock;
+                let is_busy = failure.source.is::<lock::Busy>();
                 if !is_busy {
                     self.trouble.backup = Some(format!(
                         "the last backup failed ({}): {failure}",
                         failure.stage
                     ));
                 }
-                self.timer.failed(after, is_busy);
+                self.timer.failed(&self.config, after, is_busy);
             }
         }
     }
@@ -399,12 +406,11 @@ impl Rounds {
             return;
         }
         self.timer.drilled(time::now());
+        if let Ok((drill, _)) = &result {
+            self.last_drill = Some(drill.in_brief(&self.config.zone));
+        }
         self.trouble.drill = match result {
-            Ok((drill, _)) if drill.result == drill::FAILED => Some(format!(
-                "the drill of {} failed: {}",
-                drill.archive, drill.detail
-            )),
-            Ok(_) => None,
+            Ok((drill, _)) => drill.trouble(),
             Err(error) => {
                 tracing::error!(event = "drill.failed", error = %format!("{error:#}"), "the drill could not be held");
                 Some(format!("{error:#}"))
@@ -419,19 +425,35 @@ impl Rounds {
         }
         self.announced = next;
         let Some(next) = next else { return };
-        let local = next
-            .to_zoned_datetime(self.config.zone.clone())
-            .strftime("%Y-%m-%d %H:%M:%S %Z")
-            .to_string();
-        let utc = next.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let (local, utc) = self.shown(next);
         tracing::info!(
             event = "backup.next",
             local,
             utc,
             "the next backup is planned"
         );
-        let note = format!("next backup {local} ({utc})");
-        publish::write(&note_path(), note.as_bytes(), 0o600).ok();
+    }
+
+    fn shown(&self, at: Timestamp) -> (String, String) {
+        let local = at
+            .to_zoned_datetime(self.config.zone.clone())
+            .strftime("%Y-%m-%d %H:%M:%S %Z")
+            .to_string();
+        (local, at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+    }
+
+    /// What `healthcheck` adds to the heartbeat: written when it changes, into memory like the heartbeat.
+    fn note(&mut self) {
+        let next = self.announced.map(|next| {
+            let (local, utc) = self.shown(next);
+            format!("next backup {local} ({utc})")
+        });
+        let parts: Vec<String> = next.into_iter().chain(self.last_drill.clone()).collect();
+        let note = parts.join("; ");
+        if note != self.noted {
+            publish::write(&note_path(), note.as_bytes(), 0o600).ok();
+            self.noted = note;
+        }
     }
 
     fn beat(&self) {
@@ -442,7 +464,7 @@ impl Rounds {
     }
 }
 
-/// Where `run` notes the next backup for `healthcheck`, beside the heartbeat.
+/// Where `run` notes the next backup and the last drill for `healthcheck`, beside the heartbeat.
 #[must_use]
 pub fn note_path() -> std::path::PathBuf {
     std::env::temp_dir().join(format!("{SERVICE}.next"))

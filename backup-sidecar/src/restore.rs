@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::manifest::Manifest;
 use crate::unpack::{Manner, unpack};
 use crate::watch::Watch;
-use crate::{forgotten, offsite, prune, snapshot};
+use crate::{forgotten, job, offsite, prune, snapshot};
 
 mod journal;
 
@@ -59,6 +59,7 @@ pub struct Restored {
 pub fn in_place(config: &Config, wanted: &str, watch: &Watch) -> anyhow::Result<Restored> {
     let began = Instant::now();
     let data = &config.sources.data;
+    job::refuse_network(config)?;
     let _bot = bot_lock(data)?;
     journal::recover_locked(config)?;
     let (name, archive) = find(config, wanted, watch)?;

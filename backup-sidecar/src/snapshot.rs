@@ -13,6 +13,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use crate::verify;
 use crate::watch::Watch;
 
 /// Pages between two looks at the clock: 16 MiB of common pages.
@@ -96,8 +97,7 @@ fn check_owner(source: &Path) -> anyhow::Result<()> {
 
 fn damage_in(error: &anyhow::Error) -> Option<String> {
     let error = error.downcast_ref::<rusqlite::Error>()?;
-    let code = error.sqlite_error_code()?;
-    matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase).then(|| error.to_string())
+    verify::is_damage(error).then(|| error.to_string())
 }
 
 /// Opens a database that others use: never created, never written, never checkpointed.
@@ -190,8 +190,8 @@ pub fn prove_unused(path: &Path) -> anyhow::Result<bool> {
     };
     match attempt() {
         Ok(()) => Ok(true),
+        Err(error) if verify::is_damage(&error) => Ok(false),
         Err(error) => match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Ok(false),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 bail!("another process has {} open", path.display())
             }

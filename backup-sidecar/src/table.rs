@@ -7,8 +7,10 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::catalog::Catalog;
+use crate::drill;
+use crate::manifest::Cause;
 use crate::report::bytes;
-use crate::retention::Verdict;
+use crate::retention::{Reason, Verdict};
 
 /// One line an archive, newest first.
 #[must_use]
@@ -18,22 +20,7 @@ pub fn text(
     zone: &TimeZone,
     language: Language,
 ) -> String {
-    let head: [&str; 8] = match language {
-        Language::Ja => [
-            "名前",
-            "日時",
-            "理由",
-            "大きさ",
-            "行",
-            "検査",
-            "外部",
-            "残す理由",
-        ],
-        Language::En => [
-            "name", "taken", "reason", "size", "rows", "verified", "off-site", "kept by",
-        ],
-    };
-    let mut text = grid(&rows(catalog, verdicts, zone, head));
+    let mut text = grid(&rows(catalog, verdicts, zone, language));
     if let Some(freeze) = catalog.freeze() {
         let line = match language {
             Language::Ja => format!(
@@ -61,7 +48,9 @@ pub fn text(
         writeln!(
             text,
             "{word}: {at} {} {} ({})",
-            drill.archive, drill.result, drill.detail
+            drill.archive,
+            drill_word(&drill.result, language),
+            drill.detail
         )
         .ok();
     }
@@ -72,8 +61,23 @@ fn rows(
     catalog: &Catalog,
     verdicts: &[Verdict],
     zone: &TimeZone,
-    head: [&str; 8],
+    language: Language,
 ) -> Vec<[String; 8]> {
+    let head: [&str; 8] = match language {
+        Language::Ja => [
+            "名前",
+            "日時",
+            "理由",
+            "大きさ",
+            "行",
+            "検査",
+            "外部",
+            "残す理由",
+        ],
+        Language::En => [
+            "name", "taken", "reason", "size", "rows", "verified", "off-site", "kept by",
+        ],
+    };
     let mut rows = vec![head.map(str::to_owned)];
     for (name, record) in catalog.newest_first() {
         let verdict = verdicts
@@ -86,7 +90,10 @@ fn rows(
                 .to_zoned_datetime(zone.clone())
                 .strftime("%Y-%m-%d %H:%M:%S")
                 .to_string(),
-            record.reason.map_or("?", |reason| reason.word()).to_owned(),
+            record
+                .reason
+                .map_or("?", |cause| cause_word(cause, language))
+                .to_owned(),
             bytes(record.bytes),
             if record.databases.is_empty() {
                 "?".to_owned()
@@ -97,10 +104,16 @@ fn rows(
                 name.damaged,
                 record.bad.as_deref(),
                 record.verified.as_deref(),
+                language,
             )
             .to_owned(),
-            if record.offsite.is_some() { "yes" } else { "-" }.to_owned(),
-            verdict.map_or_else(String::new, kept_by),
+            match (record.offsite.is_some(), language) {
+                (false, _) => "-",
+                (true, Language::Ja) => "あり",
+                (true, Language::En) => "yes",
+            }
+            .to_owned(),
+            verdict.map_or_else(String::new, |verdict| kept_by(verdict, language)),
         ]);
     }
     rows
@@ -117,7 +130,11 @@ pub fn plan(verdicts: &[Verdict], language: Language) -> String {
         .iter()
         .map(|verdict| {
             let word = if verdict.goes() { goes } else { stays };
-            [word.to_owned(), verdict.name.clone(), kept_by(verdict)]
+            [
+                word.to_owned(),
+                verdict.name.clone(),
+                kept_by(verdict, language),
+            ]
         })
         .collect();
     grid(&rows)
@@ -138,7 +155,7 @@ pub fn json(catalog: &Catalog, verdicts: &[Verdict]) -> Value {
         json!({
             "name": name.to_string(),
             "taken": record.taken.to_string(),
-            "reason": record.reason.map(super::manifest::Cause::word),
+            "reason": record.reason.map(Cause::word),
             "bytes": record.bytes,
             "rows": record.rows(),
             "databases": record.databases,
@@ -158,18 +175,68 @@ pub fn json(catalog: &Catalog, verdicts: &[Verdict]) -> Value {
     })
 }
 
-fn proof(damaged: bool, bad: Option<&str>, verified: Option<&str>) -> &'static str {
-    match (damaged, bad, verified) {
-        (true, ..) => "DAMAGED",
-        (_, Some(_), _) => "BAD",
-        (_, _, Some(_)) => "yes",
-        _ => "not yet",
+fn proof(
+    damaged: bool,
+    bad: Option<&str>,
+    verified: Option<&str>,
+    language: Language,
+) -> &'static str {
+    match (damaged, bad, verified, language) {
+        (true, .., Language::Ja) => "破損",
+        (true, .., Language::En) => "DAMAGED",
+        (_, Some(_), _, Language::Ja) => "不良",
+        (_, Some(_), _, Language::En) => "BAD",
+        (_, _, Some(_), Language::Ja) => "済み",
+        (_, _, Some(_), Language::En) => "yes",
+        (.., Language::Ja) => "まだ",
+        (.., Language::En) => "not yet",
     }
 }
 
-fn kept_by(verdict: &Verdict) -> String {
-    let words: Vec<&str> = verdict.kept_by.iter().map(|reason| reason.word()).collect();
+fn kept_by(verdict: &Verdict, language: Language) -> String {
+    let words: Vec<&str> = verdict
+        .kept_by
+        .iter()
+        .map(|reason| reason_word(*reason, language))
+        .collect();
     words.join(" ")
+}
+
+fn cause_word(cause: Cause, language: Language) -> &'static str {
+    match (language, cause) {
+        (Language::En, cause) => cause.word(),
+        (_, Cause::Schedule) => "定時",
+        (_, Cause::Missed) => "取り戻し",
+        (_, Cause::Start) => "起動時",
+        (_, Cause::Manual) => "手動",
+        (_, Cause::Request) => "フォルダ",
+    }
+}
+
+fn reason_word(reason: Reason, language: Language) -> &'static str {
+    match (language, reason) {
+        (Language::En, reason) => reason.word(),
+        (_, Reason::Frozen) => "承認待ち",
+        (_, Reason::Newest) => "最新",
+        (_, Reason::Floor) => "最低数",
+        (_, Reason::Days) => "日数",
+        (_, Reason::Daily) => "日ごと",
+        (_, Reason::Weekly) => "週ごと",
+        (_, Reason::Monthly) => "月ごと",
+        (_, Reason::Yearly) => "年ごと",
+        (_, Reason::NoSuccessor) => "後継なし",
+    }
+}
+
+/// How a drill ended, for people.
+#[must_use]
+pub fn drill_word(result: &str, language: Language) -> &str {
+    match (language, result) {
+        (Language::Ja, drill::PASSED) => "合格",
+        (Language::Ja, drill::FAILED) => "不合格",
+        (Language::Ja, drill::NOT_POSSIBLE) => "できません",
+        _ => result,
+    }
 }
 
 fn grid<const N: usize>(rows: &[[String; N]]) -> String {
@@ -203,7 +270,6 @@ fn columns(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::retention::Reason;
 
     #[test]
     fn a_plan_names_a_reason_for_each() {
@@ -223,7 +289,7 @@ mod tests {
         );
         assert_eq!(
             plan(&verdicts, Language::Ja),
-            "残す  a  newest days\n消す  b\n"
+            "残す  a  最新 日数\n消す  b\n"
         );
     }
 }

@@ -79,6 +79,10 @@ impl Unpack {
 }
 
 impl Sink for Unpack {
+    fn lasts(&self) -> bool {
+        true
+    }
+
     fn begin(&mut self, manifest: &Manifest) -> anyhow::Result<()> {
         let wanted = manifest.files.iter().filter(|entry| self.is_wanted(entry));
         let need = wanted.fold(SPARE_BYTES, |sum, entry| sum.saturating_add(entry.size));

@@ -3,19 +3,33 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use daemon_kit::publish;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::archive::{self, Sink};
-use crate::manifest::{DatabaseEntry, FileEntry, Manifest};
+use crate::manifest::{self, DatabaseEntry, FileEntry, Manifest};
 use crate::room;
 use crate::seal::Identities;
 use crate::watch::Watch;
 
 /// How many complaints of SQLite are kept.
 const MAX_COMPLAINTS: u32 = 5;
+
+/// The table in which a writer counts the rows that it deleted on purpose, in a column `rows`.
+const LET_GO: &str = "let_go";
+
+/// How often a thread that is to end is looked after.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// How SQLite's check tells that the disk, not the database, refused a page.
+const UNREAD_PAGE: &str = "unable to get the page. error code=";
+
+/// `SQLITE_IOERR`, the low byte of every error of the disk.
+const IO_ERROR: u32 = 10;
 
 /// The version of SQLite in this program.
 #[must_use]
@@ -26,7 +40,7 @@ pub fn sqlite_version() -> &'static str {
 /// Looks at every page of a database that nobody else uses, and counts its rows.
 ///
 /// # Errors
-/// When the file cannot be opened at all; a damaged database is a finding, not an error.
+/// When the disk refuses to read it; a damaged database is a finding, not an error.
 pub fn examine(file: &Path, path: &str) -> anyhow::Result<DatabaseEntry> {
     let bytes = fs::metadata(file)
         .with_context(|| format!("cannot look at {}", file.display()))?
@@ -38,17 +52,60 @@ pub fn examine(file: &Path, path: &str) -> anyhow::Result<DatabaseEntry> {
         user_version: 0,
         integrity: String::new(),
         tables: BTreeMap::new(),
+        let_go: 0,
     };
     match read_facts(file, &mut entry) {
-        Ok(()) => {}
+        Ok(()) => ensure!(
+            !is_unread(&entry.integrity),
+            "the disk did not let {} be read: {}",
+            file.display(),
+            entry.integrity
+        ),
+        Err(error) if is_hindrance(&error) => {
+            return Err(error).with_context(|| format!("cannot read {}", file.display()));
+        }
         Err(error) => entry.integrity = error.to_string(),
     }
     Ok(entry)
 }
 
+/// Whether something stood in the way of looking at a database: another try may find it whole.
+fn is_hindrance(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::DiskFull
+                | ErrorCode::OutOfMemory
+                | ErrorCode::PermissionDenied
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+        )
+    )
+}
+
+/// Whether an error means that the database itself is broken.
+#[must_use]
+pub fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
+}
+
+/// A page that the disk refused is no damage of the database: another try may find it whole.
+fn is_unread(complaints: &str) -> bool {
+    complaints.split(UNREAD_PAGE).skip(1).any(|rest| {
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        digits
+            .parse::<u32>()
+            .is_ok_and(|code| code & 0xFF == IO_ERROR)
+    })
+}
+
 fn read_facts(file: &Path, entry: &mut DatabaseEntry) -> rusqlite::Result<()> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags)?;
+    let connection = open_alone(file)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     let number = |pragma: &str| {
         connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0))
@@ -56,20 +113,59 @@ fn read_facts(file: &Path, entry: &mut DatabaseEntry) -> rusqlite::Result<()> {
     entry.page_size = number("page_size")?.unsigned_abs();
     entry.pages = number("page_count")?.unsigned_abs();
     entry.user_version = number("user_version")?;
+    // Rows are counted beside the check, by a connection of their own.
+    let counting = open_alone(file)?;
+    let stop = counting.get_interrupt_handle();
+    let (complaints, counted) = thread::scope(|scope| {
+        let counter = scope.spawn(move || count_rows(&counting));
+        let complaints = complaints(&connection);
+        let is_sound = matches!(complaints.as_deref(), Ok(manifest::SOUND));
+        // In a damaged tree counting may go round in circles. Between two statements there is nothing to interrupt.
+        while !is_sound && !counter.is_finished() {
+            stop.interrupt();
+            thread::park_timeout(LOOK_EVERY);
+        }
+        (complaints, counter.join())
+    });
+    entry.integrity = complaints?;
+    if entry.is_sound() {
+        entry.tables = counted.unwrap_or(Err(rusqlite::Error::InvalidQuery))?;
+        entry.let_go = rows_let_go(&connection, &entry.tables);
+    }
+    Ok(())
+}
+
+fn open_alone(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(file, flags)
+}
+
+fn complaints(connection: &Connection) -> rusqlite::Result<String> {
     let complaints: Vec<String> = connection
         .prepare(&format!("PRAGMA integrity_check({MAX_COMPLAINTS})"))?
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    entry.integrity = complaints.join("; ");
-    if entry.is_sound() {
-        for table in tables(&connection)? {
-            let quoted = table.replace('"', "\"\"");
-            let count = format!("SELECT count(*) FROM main.\"{quoted}\"");
-            let rows: i64 = connection.query_row(&count, [], |row| row.get(0))?;
-            entry.tables.insert(table, rows.unsigned_abs());
-        }
+    Ok(complaints.join("; "))
+}
+
+fn count_rows(connection: &Connection) -> rusqlite::Result<BTreeMap<String, u64>> {
+    let counts = tables(connection)?.into_iter().map(|table| {
+        let quoted = table.replace('"', "\"\"");
+        let count = format!("SELECT count(*) FROM main.\"{quoted}\"");
+        let rows: i64 = connection.query_row(&count, [], |row| row.get(0))?;
+        Ok((table, rows.unsigned_abs()))
+    });
+    counts.collect()
+}
+
+/// What the writer deleted on purpose, if it counts that; a table of that name may be somebody else's.
+fn rows_let_go(connection: &Connection, tables: &BTreeMap<String, u64>) -> u64 {
+    if !tables.contains_key(LET_GO) {
+        return 0;
     }
-    Ok(())
+    let sum = format!("SELECT coalesce(sum(rows), 0) FROM main.{LET_GO}");
+    let rows = connection.query_row(&sum, [], |row| row.get::<_, i64>(0));
+    rows.map_or(0, |rows| u64::try_from(rows).unwrap_or(0))
 }
 
 /// Real tables; a virtual one may need a module that is not in this program, and its rows lie in real ones anyway.
@@ -85,8 +181,7 @@ fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 /// Bytes of all names in a database's schema; 0 when it cannot be read.
 #[must_use]
 pub fn schema_bytes(file: &Path) -> usize {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let bytes = Connection::open_with_flags(file, flags).and_then(|connection| {
+    let bytes = open_alone(file).and_then(|connection| {
         let sum =
             "SELECT coalesce(sum(length(name) + 20), 0) FROM sqlite_schema WHERE type = 'table'";
         connection.query_row(sum, [], |row| row.get::<_, i64>(0))

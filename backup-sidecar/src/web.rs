@@ -15,6 +15,11 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// A ping is a courtesy: it must not hold anything up.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The server was reached and said no, with this status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the server answered {0}")]
+pub struct Refused(pub u16);
+
 /// The web as this program sees it.
 pub struct Web {
     /// One that trusts the built-in roots, and one that trusts the owner's.
@@ -54,7 +59,7 @@ impl Web {
         for agent in &self.agents {
             match call(agent) {
                 Ok(answer) => return Ok(answer),
-                Err(error @ ureq::Error::StatusCode(_)) => return Err(anyhow!(describe(&error))),
+                Err(ureq::Error::StatusCode(code)) => return Err(Refused(code).into()),
                 Err(error) => last = Some(describe(&error)),
             }
         }
@@ -113,7 +118,7 @@ fn agent(roots: RootCerts) -> Agent {
 /// What went wrong, without the address: it may hold a key.
 fn describe(error: &ureq::Error) -> String {
     match error {
-        ureq::Error::StatusCode(code) => format!("the server answered {code}"),
+        ureq::Error::StatusCode(code) => Refused(*code).to_string(),
         ureq::Error::Timeout(_) => "the server did not answer in time".to_owned(),
         ureq::Error::HostNotFound => {
             "the server's name is not known; is the network of this container on?".to_owned()

@@ -10,6 +10,7 @@ mod history;
 mod import;
 mod kept;
 mod ledger;
+mod let_go;
 mod people;
 mod schema;
 #[cfg(test)]

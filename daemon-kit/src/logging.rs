@@ -87,6 +87,16 @@ pub fn install(service: &'static str) -> LogHandle {
     handle
 }
 
+/// Makes standard error the log of a command other than `run`: readable lines from `level` on, and no segment.
+pub fn install_for_command(settings: &LogSettings, level: Level) {
+    let (layer, handle) = layer(settings.service, Box::new(io::stderr()));
+    handle.level.store(rank(level), Ordering::Relaxed);
+    handle.sink().speak_in(settings.zone.clone());
+    let subscriber = tracing_subscriber::registry().with(layer);
+    // Only a second call could fail, and the first one stands.
+    tracing::subscriber::set_global_default(subscriber).ok();
+}
+
 /// The layer behind [`install`], with readable lines going to `out`.
 fn layer(service: &'static str, out: Box<dyn io::Write + Send>) -> (Lines, LogHandle) {
     let sink = Arc::new(Mutex::new(Sink::new(service, out)));

@@ -1,6 +1,7 @@
 //! kill -9 at random moments while mentions flow and a share of events is replayed: every mention ends with exactly one reply.
 
 pub mod logs;
+pub mod oracle;
 pub mod power;
 pub mod scribe;
 
@@ -31,6 +32,10 @@ pub struct Outcome {
     pub mentions: usize,
     /// What broke the promise.
     pub violations: Vec<String>,
+    /// Commits that a writer was told of.
+    pub commits: i64,
+    /// Archives that were restored and looked into.
+    pub archives: usize,
     /// Messages that the gateway sent more than once are not counted here; kills are.
     pub kills: usize,
 }

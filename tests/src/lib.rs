@@ -24,6 +24,7 @@ pub mod chaos;
 pub mod disk;
 pub mod engine;
 pub mod house;
+pub mod inject;
 pub mod receivers;
 pub mod s3;
 pub mod stack;

@@ -1,13 +1,19 @@
 //! A stand-in for S3-compatible storage and for a dead man's switch: plain HTTP on a port of its own.
 //!
-//! It knows what the sidecar needs (put, get, delete, list) and checks that every request to the bucket is signed; a
-//! real server's signature check is a test of its own.
+//! It knows what the sidecar needs (put whole or in parts, get, delete, list) and checks that every request to the bucket
+//! is signed; real servers, which check the signature itself, have tests of their own.
+
+pub mod real;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+
+/// The namespace of every answer of S3.
+const XMLNS: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
 /// What the storage holds and what it was asked.
 #[derive(Default)]
@@ -18,10 +24,25 @@ pub struct State {
     pub requests: Vec<String>,
     /// Bodies of pings, in order; empty for a success.
     pub pings: Vec<(String, String)>,
+    /// Uploads in parts that were begun and neither ended nor given up, by id.
+    pub uploads: BTreeMap<String, Upload>,
     /// Every request is answered with this status, when set.
     pub refuse: Option<u16>,
+    /// After so many more parts every request is answered with 503.
+    pub parts_until_outage: Option<usize>,
     /// Objects are cut short when they are read back.
     pub truncate: bool,
+}
+
+/// An upload in parts.
+#[derive(Default)]
+pub struct Upload {
+    /// `/bucket/key`.
+    pub path: String,
+    /// Parts by number.
+    pub parts: BTreeMap<u16, Vec<u8>>,
+    /// When it was begun, RFC 3339.
+    pub begun: String,
 }
 
 /// The server; it ends with the test process.
@@ -89,7 +110,7 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             .answer(method, target, body);
         write!(
             stream,
-            "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n",
+            "HTTP/1.1 {status} X\r\netag: \"part\"\r\ncontent-length: {}\r\n\r\n",
             answer.len()
         )?;
         stream.write_all(&answer)?;
@@ -110,6 +131,9 @@ impl State {
         }
         if !query.contains("X-Amz-Signature=") {
             return (403, Vec::new());
+        }
+        if let Some(answer) = self.answer_in_parts(method, path, query, &body) {
+            return answer;
         }
         match method {
             "PUT" => {
@@ -135,8 +159,98 @@ impl State {
         }
     }
 
+    /// What has to do with uploads in parts; `None` for everything else.
+    fn answer_in_parts(
+        &mut self,
+        method: &str,
+        path: &str,
+        query: &str,
+        body: &[u8],
+    ) -> Option<(u16, Vec<u8>)> {
+        let field = |name: &str| {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+        };
+        if field("uploads").is_some() {
+            return Some((200, self.begin_or_list(method, path).into_bytes()));
+        }
+        let id = field("uploadId")?;
+        if self.parts_until_outage == Some(0) {
+            return Some((503, Vec::new()));
+        }
+        let Some(upload) = self.uploads.get_mut(id) else {
+            return Some((404, Vec::new()));
+        };
+        match method {
+            "PUT" => {
+                let number = field("partNumber").and_then(|text| text.parse().ok())?;
+                upload.parts.insert(number, body.to_vec());
+                self.parts_until_outage = self.parts_until_outage.map(|left| left - 1);
+                Some((200, Vec::new()))
+            }
+            "POST" => {
+                let upload = self.uploads.remove(id)?;
+                self.objects
+                    .insert(upload.path, upload.parts.into_values().flatten().collect());
+                let answer = format!(
+                    "<CompleteMultipartUploadResult xmlns=\"{XMLNS}\"><ETag>x</ETag></CompleteMultipartUploadResult>"
+                );
+                Some((200, answer.into_bytes()))
+            }
+            "DELETE" => {
+                self.uploads.remove(id);
+                Some((204, Vec::new()))
+            }
+            _ => {
+                let mut parts = String::new();
+                for (number, bytes) in &upload.parts {
+                    write!(
+                        parts,
+                        "<Part><PartNumber>{number}</PartNumber><ETag>&quot;part&quot;</ETag><Size>{}</Size></Part>",
+                        bytes.len()
+                    )
+                    .expect("a string");
+                }
+                let answer = format!(
+                    "<ListPartsResult xmlns=\"{XMLNS}\"><IsTruncated>false</IsTruncated>{parts}</ListPartsResult>"
+                );
+                Some((200, answer.into_bytes()))
+            }
+        }
+    }
+
+    fn begin_or_list(&mut self, method: &str, path: &str) -> String {
+        if method == "POST" {
+            let id = format!("upload{}", self.requests.len());
+            let upload = Upload {
+                path: path.to_owned(),
+                begun: jiff::Timestamp::now().to_string(),
+                ..Upload::default()
+            };
+            self.uploads.insert(id.clone(), upload);
+            return format!(
+                "<InitiateMultipartUploadResult xmlns=\"{XMLNS}\"><Bucket>bucket</Bucket><Key>key</Key>\
+                 <UploadId>{id}</UploadId></InitiateMultipartUploadResult>"
+            );
+        }
+        let bucket = format!("{}/", path.trim_end_matches('/'));
+        let mut uploads = String::new();
+        for (id, upload) in &self.uploads {
+            if let Some(key) = upload.path.strip_prefix(&bucket) {
+                let begun = &upload.begun;
+                write!(
+                    uploads,
+                    "<Upload><Key>{key}</Key><UploadId>{id}</UploadId><Initiated>{begun}</Initiated></Upload>"
+                )
+                .expect("a string");
+            }
+        }
+        format!(
+            "<ListMultipartUploadsResult xmlns=\"{XMLNS}\">{uploads}</ListMultipartUploadsResult>"
+        )
+    }
+
     fn listing(&self, bucket: &str) -> String {
-        use std::fmt::Write as _;
         let bucket = format!("{}/", bucket.trim_end_matches('/'));
         let mut contents = String::new();
         for (path, object) in &self.objects {

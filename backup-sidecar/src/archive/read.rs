@@ -3,15 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
 
 use anyhow::{Context, bail, ensure};
-use sha2::{Digest, Sha256};
 
-use super::{BLOCK, check_claim, hex};
+use super::pump::{Moved, Pump};
+use super::{BLOCK, check_claim};
 use crate::manifest::{self, FileEntry, Manifest};
 use crate::seal::Identities;
 use crate::watch::Watch;
@@ -22,11 +20,13 @@ const MAX_WINDOW_LOG: u32 = 24;
 /// How every sealed archive begins.
 const AGE_MAGIC: &[u8] = b"age-encryption.org/";
 
-/// Blocks on their way to the hash.
-const BLOCKS_AHEAD: usize = 8;
-
 /// Where the files of an archive go.
 pub trait Sink {
+    /// Whether what is written is to outlive a power cut, so that the disk should begin while the archive is read.
+    fn lasts(&self) -> bool {
+        false
+    }
+
     /// The manifest was read and checked; nothing was written yet.
     ///
     /// # Errors
@@ -72,7 +72,7 @@ pub fn read(
         .iter()
         .map(|file| (file.path.as_str(), file))
         .collect();
-    let hasher = Hasher::start();
+    let pump = Pump::start(sink.lasts());
     let mut long_name = None;
     for entry in entries {
         let mut entry = entry.context("the archive is torn")?;
@@ -94,13 +94,13 @@ pub fn read(
             entry.size() == promised.size,
             "{name}: the size is not what the manifest says"
         );
-        let mut file = sink.open(promised)?;
-        let hash = pump(&mut entry, promised, file.as_mut(), &hasher, watch)?;
+        let file = sink.open(promised)?;
+        let moved = move_file(&mut entry, promised, file, &pump, watch)?;
         ensure!(
-            hash == promised.sha256,
+            moved.sha256 == promised.sha256,
             "{name}: the hash is not what the manifest says"
         );
-        sink.close(promised, file)?;
+        sink.close(promised, moved.file)?;
     }
     ensure!(long_name.is_none(), "the archive is torn");
     if let Some(name) = missing.keys().next() {
@@ -180,31 +180,29 @@ fn read_long_name<R: Read>(entry: &mut tar::Entry<'_, R>) -> anyhow::Result<Vec<
     Ok(name)
 }
 
-/// Moves one file out of the archive; the hash runs beside the decoder and the disk.
-fn pump(
+/// Moves one file out of the archive; writing and hashing run beside the decoder.
+fn move_file(
     entry: &mut impl Read,
     promised: &FileEntry,
-    mut file: Option<&mut File>,
-    hasher: &Hasher,
+    file: Option<File>,
+    pump: &Pump,
     watch: &Watch,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<Moved> {
+    let unwritten = || format!("cannot write {}", promised.path);
+    pump.begin(file).with_context(unwritten)?;
     let mut left = promised.size;
     while left > 0 {
-        let mut block = hasher.empty_block();
+        let mut block = pump.spare_block();
         let want = usize::try_from(left).unwrap_or(usize::MAX).min(BLOCK);
         block.resize(want, 0);
         entry
             .read_exact(&mut block)
             .with_context(|| format!("{}: the archive is torn", promised.path))?;
-        if let Some(file) = file.as_mut() {
-            file.write_all(&block)
-                .with_context(|| format!("cannot write {}", promised.path))?;
-        }
-        hasher.push(block)?;
+        pump.push(block).with_context(unwritten)?;
         left -= want as u64;
         watch.advance(want as u64)?;
     }
-    hasher.finish()
+    pump.end().with_context(unwritten)
 }
 
 /// After the last file there may be padding, and then the end; the rest is read so that zstd checks its checksum.
@@ -218,66 +216,4 @@ fn check_end(mut rest: Box<dyn Read + '_>) -> anyhow::Result<()> {
     let is_clean = (tail.len() as u64) < limit && tail.iter().all(|byte| *byte == 0);
     ensure!(is_clean, "it goes on after its end");
     Ok(())
-}
-
-enum Message {
-    Block(Vec<u8>),
-    Finish,
-}
-
-/// A thread that hashes blocks in order.
-struct Hasher {
-    blocks: SyncSender<Message>,
-    used: Receiver<Vec<u8>>,
-    hashes: Receiver<String>,
-}
-
-impl Hasher {
-    fn start() -> Self {
-        let (blocks, incoming) = sync_channel(BLOCKS_AHEAD);
-        let (give_back, used) = sync_channel(BLOCKS_AHEAD * 2);
-        let (hashes_out, hashes) = sync_channel(1);
-        // It ends by itself when the other ends of its channels are dropped.
-        thread::spawn(move || {
-            let mut hash = Sha256::new();
-            for message in incoming {
-                match message {
-                    Message::Block(block) => {
-                        hash.update(&block);
-                        give_back.try_send(block).ok();
-                    }
-                    Message::Finish => {
-                        let text = hex(&std::mem::take(&mut hash).finalize());
-                        if hashes_out.send(text).is_err() {
-                            return;
-                        }
-                    }
-                }
-            }
-        });
-        Self {
-            blocks,
-            used,
-            hashes,
-        }
-    }
-
-    fn empty_block(&self) -> Vec<u8> {
-        self.used
-            .try_recv()
-            .unwrap_or_else(|_| Vec::with_capacity(BLOCK))
-    }
-
-    fn push(&self, block: Vec<u8>) -> anyhow::Result<()> {
-        self.blocks
-            .send(Message::Block(block))
-            .context("the hashing thread has ended")
-    }
-
-    fn finish(&self) -> anyhow::Result<String> {
-        self.blocks
-            .send(Message::Finish)
-            .context("the hashing thread has ended")?;
-        self.hashes.recv().context("the hashing thread has ended")
-    }
 }

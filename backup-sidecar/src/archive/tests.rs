@@ -16,6 +16,7 @@ fn manifest(files: Vec<FileEntry>) -> Manifest {
         pages: file.size,
         user_version: 0,
         integrity: "ok".into(),
+        let_go: 0,
         tables: BTreeMap::new(),
     });
     Manifest {

@@ -21,6 +21,7 @@ pub(crate) fn sample() -> Manifest {
             pages: 2,
             user_version: 3,
             integrity: "ok".into(),
+            let_go: 0,
             tables: BTreeMap::from([("messages".into(), 41), ("turns".into(), 1)]),
         }],
         forgotten: 0,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use daemon_kit::publish::{self, Partial};
 
-use super::Place;
+use super::{Place, Unfinished};
 use crate::catalog::{self, ArchiveName};
 use crate::watch::Watch;
 
@@ -42,7 +42,13 @@ impl Place for Directory {
             .with_context(|| format!("cannot list {}", self.path.display()))
     }
 
-    fn put(&self, name: &ArchiveName, file: &Path, watch: &Watch) -> anyhow::Result<()> {
+    fn put(
+        &self,
+        name: &ArchiveName,
+        file: &Path,
+        _: &mut Unfinished<'_>,
+        watch: &Watch,
+    ) -> anyhow::Result<()> {
         let mut source =
             File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
         watch.stage("copy", source.metadata()?.len());

@@ -1,28 +1,28 @@
 //! This room keeps copies in S3-compatible storage; it alone names rusty-s3, which signs and parses, nothing more.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
+use daemon_kit::time;
 use rusty_s3::actions::ListObjectsV2;
 use rusty_s3::{Credentials, S3Action, UrlStyle};
 use secrecy::ExposeSecret;
 use ureq::SendBody;
 
-use super::Place;
 use super::directory::copy;
+use super::{Place, Unfinished, Upload};
 use crate::catalog::ArchiveName;
 use crate::config::S3;
 use crate::watch::Watch;
 use crate::web::Web;
 
+mod parts;
+
 /// How long a signed address is good; long enough to begin, the transfer itself may take longer.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
-
-/// One upload of S3 takes no more.
-const MAX_BYTES: u64 = 5 << 30;
 
 /// A listing is text: longer than this it is not one.
 const MAX_LISTING_BYTES: u64 = 16 << 20;
@@ -98,23 +98,30 @@ impl Place for Bucket {
         }
     }
 
-    fn put(&self, name: &ArchiveName, file: &Path, watch: &Watch) -> anyhow::Result<()> {
+    fn put(
+        &self,
+        name: &ArchiveName,
+        file: &Path,
+        unfinished: &mut Unfinished<'_>,
+        watch: &Watch,
+    ) -> anyhow::Result<()> {
         let length = std::fs::metadata(file)?.len();
-        ensure!(
-            length <= MAX_BYTES,
-            "it is larger than the 5 GiB that one upload takes"
-        );
         let key = self.key(name);
+        if length > parts::WHOLE_BYTES {
+            return self.put_in_parts(&key, file, length, unfinished, watch);
+        }
+        let section = Section {
+            file,
+            from: 0,
+            length,
+        };
         let url = self
             .place
             .put_object(Some(&self.credentials), &key)
             .sign(SIGNED_FOR);
         watch.stage("upload", length);
         self.web.call(|agent| {
-            let mut reader = Watched {
-                inner: File::open(file)?,
-                watch,
-            };
+            let mut reader = section.open(watch)?;
             let answer = agent
                 .put(url.as_str())
                 .header("content-length", length.to_string())
@@ -145,10 +152,41 @@ impl Place for Bucket {
             .call(|agent| Ok(agent.delete(url.as_str()).call()?.status()))?;
         Ok(())
     }
+
+    fn give_up(&self, name: &ArchiveName, upload: &Upload) -> anyhow::Result<()> {
+        self.abort(&self.key(name), &upload.id)
+    }
+
+    fn orphans(&self) -> anyhow::Result<Vec<(ArchiveName, Upload)>> {
+        let old = self.old_uploads(time::now())?.into_iter();
+        let ours = old.filter_map(|(key, id)| {
+            let name = key.strip_prefix(&self.prefix)?.parse().ok()?;
+            Some((name, Upload { id, part_bytes: 0 }))
+        });
+        Ok(ours.collect())
+    }
+}
+
+/// A piece of a file.
+struct Section<'a> {
+    file: &'a Path,
+    from: u64,
+    length: u64,
+}
+
+impl Section<'_> {
+    fn open<'w>(&self, watch: &'w Watch) -> io::Result<Watched<'w>> {
+        let mut file = File::open(self.file)?;
+        file.seek(SeekFrom::Start(self.from))?;
+        Ok(Watched {
+            inner: file.take(self.length),
+            watch,
+        })
+    }
 }
 
 struct Watched<'a> {
-    inner: File,
+    inner: io::Take<File>,
     watch: &'a Watch,
 }
 

@@ -8,7 +8,7 @@ use crate::manifest::Cause;
 /// A run that is later than this was missed, and is called so.
 const LATE: SignedDuration = SignedDuration::from_mins(5);
 
-/// After a failure the next try does not wait for the schedule.
+/// After a failure the next try comes so soon, or when the schedule says so, whichever is sooner.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
 /// Another job is soon done.
@@ -59,13 +59,16 @@ impl Timer {
     }
 
     /// A job failed, or found another one at work.
-    pub(super) fn failed(&mut self, now: Timestamp, is_busy: bool) {
+    pub(super) fn failed(&mut self, config: &Config, now: Timestamp, is_busy: bool) {
         let pause = if is_busy {
             RETRY_WHEN_BUSY
         } else {
             RETRY_AFTER
         };
-        self.retry_at = now.checked_add(pause).ok();
+        let soon = now.checked_add(pause).ok();
+        let schedule = config.schedule.as_ref();
+        let scheduled = schedule.and_then(|schedule| schedule.next_after(now, &config.zone));
+        self.retry_at = soon.into_iter().chain(scheduled).min();
     }
 
     pub(super) fn drilled(&mut self, at: Timestamp) {
@@ -164,7 +167,7 @@ mod tests {
                 .is_some()
         );
         timer.served(at("2027-01-01T02:00:00+09:00"));
-        timer.failed(at("2027-01-01T02:00:00+09:00"), false);
+        timer.failed(&config(), at("2027-01-01T02:00:00+09:00"), false);
         assert_eq!(
             timer.due(&config(), now),
             None,
@@ -182,7 +185,7 @@ mod tests {
         let now = at("2026-11-28T02:00:00+09:00");
         let mut timer = Timer::new(now, Some(at("2026-11-27T02:00:00+09:00")), None);
         assert!(timer.due(&config(), now).is_some());
-        timer.failed(now, false);
+        timer.failed(&config(), now, false);
         assert_eq!(timer.due(&config(), at("2026-11-28T02:59:00+09:00")), None);
         assert!(
             timer
@@ -197,6 +200,16 @@ mod tests {
             timer.due(&config(), now).map(|(cause, _)| cause),
             Some(Cause::Start)
         );
+    }
+
+    #[test]
+    fn a_failure_never_holds_up_what_the_schedule_wants() {
+        let often = Config::read(&mut Env::from_map([("BACKUP_SCHEDULE", "*/10 * * * *")]));
+        let now = at("2026-11-28T02:00:00+09:00");
+        let mut timer = Timer::new(now, Some(at("2026-11-28T01:50:00+09:00")), None);
+        timer.failed(&often, now, false);
+        assert_eq!(timer.due(&often, at("2026-11-28T02:09:00+09:00")), None);
+        assert!(timer.due(&often, at("2026-11-28T02:10:00+09:00")).is_some());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, State, Store, schema};
+use super::{Error, State, Store, let_go, schema};
 
 /// The file of tombstones, beside the database.
 const FORGOTTEN_FILE: &str = "forgotten.jsonl";
@@ -167,6 +167,7 @@ fn carry_out(connection: &Connection, stone: &Tombstone) -> Result<Forgotten, Er
         ),
         params![user, stone.until_ms, stone.scope],
     )?;
+    let_go::note(connection, let_go::Cause::Forgotten, messages)?;
     let turns = connection.execute(
         &format!(
             "UPDATE turns SET user = 0, replies = NULL, state = CASE state WHEN 0 THEN {} ELSE state END

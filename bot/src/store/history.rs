@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::params;
 
 use super::turns::instant;
-use super::{Error, Scope, Store};
+use super::{Error, Scope, Store, let_go};
 
 /// More than this never fits a prompt.
 const MOST_MESSAGES: i64 = 400;
@@ -97,6 +97,7 @@ impl Store {
                 "DELETE FROM messages WHERE at_ms < ?1",
                 [before.as_millisecond()],
             )?;
+            let_go::note(connection, let_go::Cause::Retired, gone)?;
             Ok(gone)
         })
         .await

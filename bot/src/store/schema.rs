@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::Error;
+use super::{Error, let_go};
 
 /// The steps from nothing to the schema of today: each leads from the version of its place to the next one, and is never
 /// changed once it was released. A new version is a new step at the end.
@@ -128,6 +128,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     connection.pragma_update(None, "journal_size_limit", 8 << 20)?;
     connection.set_prepared_statement_cache_capacity(48);
     upgrade(&connection, path, &STEPS)?;
+    connection.execute_batch(let_go::TABLE)?;
     connection.execute_batch(ADDED)?;
     Ok(connection)
 }

@@ -264,6 +264,39 @@ async fn forgetting_reaches_the_files_and_an_older_database_put_back() {
 }
 
 #[tokio::test]
+async fn what_is_deleted_on_purpose_is_counted_in_the_same_commit() {
+    let room = room();
+    let (store, closing) = open(&room);
+    let scope = Scope::Thread(1);
+    for (id, user) in [(1, 3), (2, 4), (3, 5)] {
+        store
+            .begin_turn(question(id, scope, user, "x"), at(1))
+            .await
+            .unwrap();
+        store.finish_turn(answer(id, scope, "y")).await.unwrap();
+    }
+    store.forget(3, None, at(5_000)).await.unwrap();
+    let retired = store.retire_history(at(100_000_000_000_000)).await.unwrap();
+    assert_eq!(store.retire_history(at(2_000)).await.unwrap(), 0);
+    let counted = store
+        .call(|connection| {
+            let mut all = connection.prepare("SELECT cause, rows FROM let_go ORDER BY cause")?;
+            let rows = all.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<Result<Vec<(String, i64)>, _>>()?)
+        })
+        .await
+        .unwrap();
+    assert_eq!(
+        counted,
+        [
+            ("forgotten".to_owned(), 2),
+            ("retired".to_owned(), retired as i64)
+        ]
+    );
+    close(store, closing).await;
+}
+
+#[tokio::test]
 async fn a_forgetting_can_be_of_one_scope_alone() {
     let room = room();
     let (store, closing) = open(&room);

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::history::Role;
 use super::usage::{self, Spent};
-use super::{Error, Scope, Store, again};
+use super::{Error, Scope, Store, again, let_go};
 
 /// How the member reached us; decides priority and where the answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -459,10 +459,11 @@ fn erase(connection: &Connection, id: u64) -> Result<Option<Erased>, Error> {
     let Some((conversation, channel, state, reply_channel, replies)) = found else {
         return Ok(None);
     };
-    connection.execute(
+    let gone = connection.execute(
         "DELETE FROM messages WHERE conversation = ?1 AND turn = ?2",
         params![conversation, id as i64],
     )?;
+    let_go::note(connection, let_go::Cause::Erased, gone)?;
     // The row itself stays: a replay of the deleted message must not start a new turn.
     connection.execute(
         "UPDATE turns SET state = ?2, replies = NULL WHERE id = ?1",

@@ -1,13 +1,16 @@
 //! The long forms of the chaos runs, by count and seed: `cargo chaos bot --rounds 200 --mentions 10 --seed 1`,
-//! `cargo chaos power sidecar --rounds 100 --seed 1`, `cargo chaos logs --rounds 10000 --seed 1`.
+//! `cargo chaos power sidecar --rounds 100 --seed 1`, `cargo chaos logs --rounds 10000 --seed 1`,
+//! `cargo chaos oracle --rounds 500 --seed 1`.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use tests::chaos::oracle;
 use tests::chaos::power::{self, Subject};
 use tests::chaos::{self, Outcome, Plan, logs, scribe};
 
 const USAGE: &str = "usage: chaos bot [--rounds N] [--mentions M] [--seed S] [--replay PERCENT]
+       chaos oracle [--rounds N] [--seed S]
        chaos power bot|sidecar|shipper [--rounds N] [--seed S]   (as root, with loop devices)
        chaos logs [--rounds N] [--seed S]   (disks are filled and made read-only as root, with loop devices)";
 
@@ -31,6 +34,17 @@ fn main() -> ExitCode {
         ["power", "bot"] => power::run(Subject::Bot, rounds as usize, seed),
         ["power", "sidecar"] => power::run(Subject::Sidecar, rounds as usize, seed),
         ["power", "shipper"] => power::run(Subject::Shipper, rounds as usize, seed),
+        ["oracle", ..] => std::env::current_exe()
+            .map_err(Into::into)
+            .and_then(|me| oracle::run(&me, rounds as usize, seed, say)),
+        // The writer of the oracle, in a process of its own.
+        ["write", path] => {
+            let seed = words.get(2).and_then(|text| text.parse().ok());
+            match oracle::write(path.as_ref(), seed.unwrap_or_default()) {
+                Ok(()) => return ExitCode::SUCCESS,
+                Err(error) => Err(error),
+            }
+        }
         ["bot", ..] => {
             let (Some(mentions), Some(replay)) = (number("--mentions", 10), number("--replay", 30))
             else {
@@ -89,9 +103,11 @@ fn conclude(outcome: &Outcome, rounds: u64, seed: u64) -> ExitCode {
         mentions,
         kills,
         violations,
+        commits,
+        archives,
     } = outcome;
     say(&format!(
-        "{rounds} rounds, {} violations ({mentions} mentions, {kills} kills, seed {seed})",
+        "{rounds} rounds, {} violations ({mentions} mentions, {commits} commits, {archives} archives, {kills} kills, seed {seed})",
         violations.len()
     ));
     if violations.is_empty() {

@@ -292,6 +292,19 @@ impl Running {
         self.ended()
     }
 
+    /// SIGKILL for what runs under another program such as strace, which ends with it, then waits for the end.
+    pub fn kill_inner(self) -> Finished {
+        let id = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let inner = children.unwrap_or_default();
+        for pid in inner.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+            if let Some(pid) = Pid::from_raw(pid) {
+                kill_process(pid, Signal::KILL).ok();
+            }
+        }
+        self.ended()
+    }
+
     /// Waits for the end.
     pub fn ended(mut self) -> Finished {
         let until = Instant::now() + PATIENCE;

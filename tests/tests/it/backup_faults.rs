@@ -2,160 +2,49 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
-use tests::archives::{archives, chat, rows};
+use tests::archives::{chat, rows};
+use tests::chaos::oracle;
 use tests::disk::Disk;
-use tests::{House, PATIENCE};
+use tests::{House, skipped};
 
 /// How many rounds: `FAULT_ROUNDS` for the long form.
-#[expect(clippy::disallowed_methods, reason = "a switch of this test alone")]
-fn rounds() -> usize {
-    let told = std::env::vars().find(|(name, _)| name == "FAULT_ROUNDS");
-    told.and_then(|(_, count)| count.parse().ok()).unwrap_or(8)
+pub(crate) fn rounds(short: usize) -> usize {
+    told("FAULT_ROUNDS").unwrap_or(short)
 }
 
-/// A writer whose acknowledgements are known: commit n touches two tables, and n is told after COMMIT returned.
-struct Writer {
-    stop: AtomicBool,
-    acknowledged: AtomicI64,
-    issued: AtomicI64,
+/// Where chance begins: `FAULT_SEED` repeats a run that failed.
+pub(crate) fn seed() -> u64 {
+    told("FAULT_SEED").unwrap_or_else(|| fastrand::u64(..))
 }
 
-impl Writer {
-    fn run(&self, path: &Path) {
-        let mut connection = open(path);
-        let mut random = fastrand::Rng::with_seed(7);
-        let mut n = 0;
-        while !self.stop.load(Ordering::Relaxed) {
-            n += 1;
-            self.issued.store(n, Ordering::SeqCst);
-            connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-            connection
-                .execute(
-                    "INSERT INTO messages VALUES (?1, randomblob(200))",
-                    params![n],
-                )
-                .unwrap();
-            connection
-                .execute("UPDATE counter SET n = ?1", params![n])
-                .unwrap();
-            connection.execute_batch("COMMIT").unwrap();
-            self.acknowledged.store(n, Ordering::SeqCst);
-            match random.u32(0..400) {
-                // A restart of the bot, clean.
-                0 => connection = open(path),
-                1 => connection
-                    .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-                    .unwrap(),
-                _ => {}
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-}
-
-fn open(path: &Path) -> Connection {
-    let connection = Connection::open(path).unwrap();
-    connection.busy_timeout(PATIENCE).unwrap();
-    connection
-        .pragma_update(None, "synchronous", "NORMAL")
-        .unwrap();
-    connection
-}
-
-/// What an archive of the writer's database holds: a prefix without a hole, both tables agreeing.
-fn prefix(database: &Path) -> i64 {
-    let connection = Connection::open(database).unwrap();
-    let all =
-        "SELECT count(*), coalesce(max(messages.n), 0), (SELECT n FROM counter) FROM messages";
-    let (count, newest, counter): (i64, i64, i64) = connection
-        .query_row(all, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .unwrap();
-    assert_eq!(
-        (count, counter),
-        (newest, newest),
-        "a hole or a torn transaction"
-    );
-    newest
+#[expect(clippy::disallowed_methods, reason = "a switch of these tests alone")]
+fn told<T: FromStr>(wanted: &str) -> Option<T> {
+    let mut all = std::env::vars();
+    all.find(|(name, _)| name == wanted)?.1.parse().ok()
 }
 
 #[test]
 fn every_archive_that_has_its_name_holds_every_commit_acknowledged_before_it_began() {
-    let house = House::alone();
-    chat(&house, 0);
-    let path = house.database();
-    open(&path)
-        .execute_batch("CREATE TABLE counter (n INTEGER); INSERT INTO counter VALUES (0)")
-        .unwrap();
-    house.settle();
-    let writer = Writer {
-        stop: AtomicBool::new(false),
-        acknowledged: AtomicI64::new(0),
-        issued: AtomicI64::new(0),
-    };
-    let seed = fastrand::u64(..);
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut known: Vec<String> = Vec::new();
-    thread::scope(|scope| {
-        scope.spawn(|| writer.run(&path));
-        for round in 0..rounds() {
-            let before = writer.acknowledged.load(Ordering::SeqCst);
-            let sidecar = house
-                .program("backup-sidecar")
-                .args(["backup"])
-                .env("BACKUP_KEEP_LAST", "1000")
-                .start();
-            if round % 4 == 3 {
-                sidecar.ended().expect_code(0);
-            } else {
-                thread::sleep(Duration::from_millis(random.u64(0..180)));
-                sidecar.kill();
-            }
-            let after = writer.issued.load(Ordering::SeqCst);
-            for name in archives(&house) {
-                if known.contains(&name) {
-                    continue;
-                }
-                let beside = house.path(&format!("tmp/{name}"));
-                house
-                    .program("backup-sidecar")
-                    .args(["restore", &name, "--to"])
-                    .args([beside.as_os_str()])
-                    .run()
-                    .expect_code(0);
-                let held = prefix(&beside.join("data/sessions.db"));
-                assert!(
-                    (before..=after).contains(&held),
-                    "seed {seed}, {name}: {held} is not within {before}..={after}"
-                );
-                known.push(name);
-            }
-        }
-        writer.stop.store(true, Ordering::Relaxed);
-    });
-    assert!(known.len() >= rounds() / 4);
-    house
-        .program("backup-sidecar")
-        .args(["verify"])
-        .run()
-        .expect_code(0);
-    // The next whole run leaves nothing of the killed ones.
-    house
-        .program("backup-sidecar")
-        .args(["backup"])
-        .run()
-        .expect_code(0);
-    let left = tests::house::walk(&house.backups());
+    let (rounds, seed) = (rounds(20), seed());
+    let writer = Path::new(env!("CARGO_BIN_EXE_chaos"));
+    let outcome = oracle::run(writer, rounds, seed, show).unwrap();
+    show(&format!(
+        "{rounds} rounds, {} violations ({} commits, {} archives, {} kills, seed {seed})",
+        outcome.violations.len(),
+        outcome.commits,
+        outcome.archives,
+        outcome.kills
+    ));
     assert!(
-        !left
-            .iter()
-            .any(|path| path.to_string_lossy().contains(".partial")),
-        "{left:?}"
+        outcome.violations.is_empty(),
+        "seed {seed}: {:#?}",
+        outcome.violations
     );
+    assert!(outcome.archives >= rounds / 4 && outcome.commits > 0);
 }
 
 #[test]
@@ -168,9 +57,9 @@ fn a_restore_killed_at_any_moment_leaves_the_old_or_the_new_database_whole() {
         .run()
         .expect_code(0);
     chat(&house, 900);
-    let seed = fastrand::u64(..);
+    let seed = seed();
     let mut random = fastrand::Rng::with_seed(seed);
-    for _ in 0..rounds() {
+    for _ in 0..rounds(8) {
         let restore = house.program("backup-sidecar").args(["restore"]).start();
         thread::sleep(Duration::from_millis(random.u64(0..150)));
         restore.kill();
@@ -192,7 +81,7 @@ fn a_restore_killed_at_any_moment_leaves_the_old_or_the_new_database_whole() {
 #[test]
 fn a_full_disk_costs_no_archive() {
     if let Some(why) = Disk::unavailable() {
-        show(&format!("SKIPPED: no disk of our own ({why})"));
+        skipped(&format!("no disk of our own ({why})"));
         return;
     }
     let house = House::alone();
@@ -238,9 +127,63 @@ fn a_full_disk_costs_no_archive() {
 }
 
 #[test]
+fn a_disk_that_turns_read_only_is_told_and_mends_itself() {
+    if let Some(why) = Disk::unavailable() {
+        skipped(&format!("no disk of our own ({why})"));
+        return;
+    }
+    let house = House::alone();
+    chat(&house, 400);
+    let disk = Disk::new(48).unwrap();
+    let backups = disk.directory("backups", tests::house::NOBODY).unwrap();
+    let on_disk = |launch: tests::house::Launch| {
+        launch
+            .env("BACKUP_DIR", backups.as_os_str())
+            .env("BACKUP_MIN_FREE", "0")
+    };
+    let mut sidecar = on_disk(house.program("backup-sidecar"))
+        .env("BACKUP_SCHEDULE", "@every 1s")
+        .env("BOT_LANGUAGE", "en")
+        .start();
+    sidecar.wait_event("backup.done");
+    // A disk turns read-only only while nobody has a file open for writing: between two jobs.
+    sidecar.poll("the disk to turn read-only", |_| {
+        disk.set_read_only(true).ok()
+    });
+    let failed = sidecar.wait_event("backup.failed");
+    assert!(
+        failed["error"]
+            .as_str()
+            .unwrap()
+            .contains("Read-only file system"),
+        "{failed:#}"
+    );
+    sidecar.poll("healthcheck to say so", |_| {
+        let judged = house.program("backup-sidecar").args(["healthcheck"]).run();
+        (judged.code == Some(1)).then_some(())
+    });
+    let before = sidecar.events().len();
+    disk.set_read_only(false).unwrap();
+    sidecar.poll("a backup without a hand", |running| {
+        let later = running.events().into_iter().skip(before);
+        later
+            .into_iter()
+            .find(|line| line["event"] == "backup.done")
+    });
+    sidecar.poll("healthcheck to be well", |_| {
+        let judged = house.program("backup-sidecar").args(["healthcheck"]).run();
+        (judged.code == Some(0)).then_some(())
+    });
+    sidecar.stop().expect_code(0);
+    on_disk(house.program("backup-sidecar").args(["verify"]))
+        .run()
+        .expect_code(0);
+}
+
+#[test]
 fn an_archive_with_its_name_outlives_a_power_cut() {
     if let Some(why) = Disk::unavailable() {
-        show(&format!("SKIPPED: no disk of our own ({why})"));
+        skipped(&format!("no disk of our own ({why})"));
         return;
     }
     let house = House::alone();
@@ -262,7 +205,7 @@ fn an_archive_with_its_name_outlives_a_power_cut() {
     assert!(listed.contains("500"), "{listed}");
 }
 
-/// To the test's captured output.
+/// Past the capture of the test runner: a long run says what it found even when all is well.
 fn show(text: &str) {
     use std::io::Write;
     writeln!(std::io::stderr().lock(), "{text}").ok();

@@ -4,8 +4,8 @@ use std::fs;
 
 use rusqlite::Connection;
 use tests::archives::{archives, chat, forge, list, rows};
-use tests::s3::Storage;
-use tests::{Finished, House};
+use tests::world::model::echo;
+use tests::{Finished, House, World};
 
 /// A key pair made for these tests; nothing else is sealed to it.
 const RECIPIENT: &str = "age1zwppn8mwtzz7fy63w6fkqxmjyp4cc7knqfxlrrgh37cyxutclcyqydf4qp";
@@ -14,7 +14,7 @@ const IDENTITY: &str = concat!(
     "KEY-1SN4M6XKK95AZQFZT7CGUS0EMKZ9UAF6S380H6NKNMVC05PVJV4GSR7VJV7"
 );
 
-fn sidecar(house: &House, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
+pub(crate) fn sidecar(house: &House, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
     let mut launch = house
         .program("backup-sidecar")
         .args(arguments.iter().copied())
@@ -190,69 +190,42 @@ fn sealed_archives_open_with_the_owners_identity_alone() {
 }
 
 #[test]
-fn a_second_volume_gets_copies_and_gives_them_back() {
-    let house = House::alone();
-    chat(&house, 12);
-    let volume = house.path("usb");
-    let url = format!("file://{}", volume.display());
-    let remote = [("BACKUP_REMOTE_URL", url.as_str())];
-    // Not mounted: the local backup succeeds all the same.
-    sidecar(&house, &["backup"], &remote).expect_code(0);
-    assert!(list(&house)["archives"][0]["offsite"].is_null());
-    fs::create_dir(&volume).unwrap();
-    house.settle();
-    sidecar(&house, &["backup"], &remote).expect_code(0);
-    assert_eq!(
-        fs::read_dir(&volume).unwrap().count(),
-        2,
-        "the one that missed its copy as well"
-    );
-    for name in archives(&house) {
-        fs::remove_file(house.backups().join(name)).unwrap();
+fn after_a_restore_nothing_that_was_answered_is_answered_again() {
+    let world = World::start();
+    let house = House::new(&world);
+    let hana = world.member("花");
+    let bot = house.bot(&world);
+    let before = world.mention(hana, world.general(), "バックアップの前");
+    world.answer(before, &echo("バックアップの前"));
+    sidecar(&house, &["backup"], &[]).expect_code(0);
+    let after = world.mention(hana, world.general(), "バックアップの後");
+    world.answer(after, &echo("バックアップの後"));
+    let follow = world.say(hana, before, "その続き");
+    world.answer(follow, &echo("その続き"));
+    let alone = world.direct(hana, "ふたりで");
+    world.answer(alone, &echo("ふたりで"));
+    // While the bot runs nothing is touched, and the words say how to stop it wherever it was started.
+    let refused = sidecar(&house, &["restore"], &[]).expect_code(1);
+    for word in [
+        "docker compose stop bot",
+        "Container Manager",
+        "Container Station",
+        "TrueNAS",
+    ] {
+        assert!(refused.stderr.contains(word), "{word}: {}", refused.stderr);
     }
-    chat(&house, 1);
-    sidecar(&house, &["restore"], &remote).expect_code(0);
-    assert_eq!(rows(&house.database()), 12);
-    assert_eq!(archives(&house).len(), 1, "fetched, proved and named");
-}
-
-#[test]
-fn object_storage_gets_proved_copies_and_an_outage_is_made_up_for() {
-    let house = House::alone();
-    let storage = Storage::start();
-    chat(&house, 12);
-    let remote = [
-        ("BACKUP_REMOTE_URL", "s3://bucket/home"),
-        ("BACKUP_REMOTE_ENDPOINT", storage.url.as_str()),
-        ("BACKUP_REMOTE_ACCESS_KEY", "canary-access"),
-        ("BACKUP_REMOTE_SECRET_KEY", "canary-secret"),
-    ];
-    storage.with(|state| state.refuse = Some(503));
-    sidecar(&house, &["backup"], &remote).expect_code(0);
-    storage.with(|state| state.refuse = None);
-    // What cannot be read back whole is not called copied.
-    storage.with(|state| state.truncate = true);
-    sidecar(&house, &["backup"], &remote).expect_code(0);
-    assert!(
-        list(&house)["archives"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|archive| archive["offsite"].is_null())
-    );
-    storage.with(|state| state.truncate = false);
-    sidecar(&house, &["backup"], &remote).expect_code(0);
-    let copied = storage.with(|state| state.objects.len());
-    assert_eq!(copied, 3);
-    assert!(
-        list(&house)["archives"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|archive| archive["offsite"].is_string())
-    );
-    // The house burned down: another one, with the same storage.
-    let other = House::alone();
-    sidecar(&other, &["restore"], &remote).expect_code(0);
-    assert_eq!(rows(&other.database()), 12);
+    bot.stop().expect_code(0);
+    let waiting = world.mention(hana, world.general(), "まだ返事のない問い");
+    sidecar(&house, &["restore"], &[]).expect_code(0);
+    let bot = house.bot(&world);
+    world.answer(waiting, &echo("まだ返事のない問い"));
+    world.expect("word to the owner", |message| {
+        message.content.contains("バックアップから復元されたデータ")
+    });
+    bot.stop().expect_code(0);
+    for said in [before, after, follow, alone, waiting] {
+        assert_eq!(world.answers(said).len(), 1, "answered once");
+    }
+    // `finish` fails on every message that nobody expected: nothing else was said.
+    world.finish();
 }

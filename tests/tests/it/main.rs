@@ -5,8 +5,11 @@
 )]
 
 mod backup_faults;
+mod backup_inject;
 mod backup_jobs;
+mod backup_offsite;
 mod backup_restore;
+mod backup_states;
 mod bot_backlog;
 mod bot_buttons;
 mod bot_commands;
