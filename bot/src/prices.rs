@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::llm::{ModelName, Usage};
 
-/// When the built-in table was looked at. Prices change: the owner's own go first.
-pub const TABLE_DATE: &str = "2025-11-30";
+/// When the built-in table was last compared with the providers' pages (the pricing and model pages of
+/// platform.claude.com, openai.com/api/pricing, ai.google.dev/gemini-api/docs/pricing). Prices change: the owner's own
+/// go first.
+pub const TABLE_DATE: &str = "2026-11-28";
 
 /// Millionths of a US dollar: the unit in which money is counted everywhere.
 pub type Micros = u64;
@@ -30,9 +32,17 @@ pub struct Cost {
 }
 
 /// `provider/model`, dollars read, dollars written.
-const TABLE: [(&str, f64, f64); 21] = [
+///
+/// Where a model has two prices, by the length of the prompt, the dearer one stands.
+const TABLE: [(&str, f64, f64); 27] = [
     ("anthropic/claude-haiku-4-5", 1.0, 5.0),
+    ("anthropic/claude-haiku-5-5", 0.5, 2.5),
     ("anthropic/claude-sonnet-4-5", 3.0, 15.0),
+    ("anthropic/claude-sonnet-4-6", 3.0, 15.0),
+    ("anthropic/claude-sonnet-5-5", 2.0, 10.0),
+    ("anthropic/claude-opus-5-5", 4.0, 20.0),
+    ("anthropic/claude-opus-5", 5.0, 25.0),
+    ("anthropic/claude-opus-4-6", 5.0, 25.0),
     ("anthropic/claude-opus-4-5", 5.0, 25.0),
     ("anthropic/claude-opus-4-1", 15.0, 75.0),
     ("anthropic/claude-sonnet-4", 3.0, 15.0),
@@ -47,7 +57,6 @@ const TABLE: [(&str, f64, f64); 21] = [
     ("openai/gpt-4o-mini", 0.15, 0.6),
     ("openai/o3", 2.0, 8.0),
     ("openai/o4-mini", 1.1, 4.4),
-    // The price of long prompts, where there are two.
     ("gemini/gemini-2.5-pro", 2.5, 15.0),
     ("gemini/gemini-2.5-flash", 0.3, 2.5),
     ("gemini/gemini-2.5-flash-lite", 0.1, 0.4),

@@ -13,7 +13,7 @@ use super::{Band, Row, Sample, Table, cpu_ms, memory_kib};
 use crate::house::{House, Launch, Running, binary};
 use crate::world::{Act, BOT, Id, State, World};
 
-/// Every answer of the stand-in model ends so.
+/// Every answer of the stand-in model ends so; a remark may follow.
 const LAST_CHARACTER: char = '」';
 
 /// Whose bot is measured.
