@@ -147,3 +147,28 @@ fn the_predecessors_persona_goes_on_speaking() {
     let settings = Settings::load(&home.path().join("kotonoha.yaml"), Language::Ja).unwrap();
     assert!(settings.is_taken_over && settings.persona.prompt.starts_with("あなたは静かです。"));
 }
+
+#[test]
+fn a_file_that_unfolds_without_end_is_refused() {
+    let folds = ('b'..='i').zip('a'..='h').map(|(new, old)| {
+        let nine = format!("*{old}, ").repeat(9);
+        format!("{new}: &{new} [{nine}]\n")
+    });
+    let bomb = std::iter::once("a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned())
+        .chain(folds)
+        .collect::<String>();
+    assert!(Settings::parse(&bomb, Language::Ja).is_err());
+    let deep = "[".repeat(20_000);
+    assert!(Settings::parse(&deep, Language::Ja).is_err());
+}
+
+proptest::proptest! {
+    /// Known names, colons, brackets and anything else, in any order: read, or told with its line.
+    #[test]
+    fn no_text_makes_it_panic(words in proptest::collection::vec("(footer|manners|personas|channels|prices|distress|threads|persona|quiet_hours|1|on|: |:|\n|\n  |- |\\[|\\{|\\}|\\]|&a|\\*a|\"|'|#|あ|\\PC{0,6})", 0..30)) {
+        let text = words.concat();
+        if let Err((Some(line), _)) = Settings::parse(&text, Language::Ja) {
+            proptest::prop_assert!(line >= 1 && line <= text.lines().count() + 1, "{line} of {text:?}");
+        }
+    }
+}

@@ -349,3 +349,6 @@ fn identify(token: &str, intents: u64) -> Value {
 fn resume(token: &str, session: &Session) -> Value {
     json!({"op": 6, "d": {"token": token, "session_id": session.id, "seq": session.seq}})
 }
+
+#[cfg(test)]
+mod tests;
