@@ -11,6 +11,7 @@ use daemon_kit::boot::{self, Resident as _};
 use daemon_kit::env::Env;
 
 use crate::Bot;
+use crate::commands;
 use crate::config::{Config, SERVICE};
 use crate::start;
 use crate::store::{PlaceRow, Store, UsageRow};
@@ -153,6 +154,9 @@ fn forget(config: &Config, user: u64) -> anyhow::Result<()> {
         gone.messages,
         gone.turns
     )?;
+    let now = daemon_kit::time::now();
+    let held = commands::still_held(&config.log.dir, (now, &config.zone()), config.language);
+    writeln!(io::stdout().lock(), "{held}")?;
     Ok(())
 }
 

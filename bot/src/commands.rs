@@ -20,4 +20,5 @@ pub use answer::{Desk, Stopping, Under, buttons, register, serve};
 pub use channel::{Changes, Channels};
 pub use chat::since_reset;
 pub use definitions::definitions;
+pub use held::still_held;
 pub use request::{Button, Request};

@@ -199,6 +199,24 @@ pub enum Error {
     Cancelled,
 }
 
+/// Why no model answered, and what was taken for it all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// The failure to explain.
+    pub error: Error,
+    /// Models that broke off on the way: paid for, though nothing came of it.
+    pub wasted: Vec<(String, Usage)>,
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            wasted: Vec::new(),
+        }
+    }
+}
+
 /// The models in the order in which they are asked.
 pub struct Models {
     config: Config,
@@ -223,8 +241,9 @@ impl Models {
         prompt: &Prompt,
         deltas: mpsc::Sender<Delta>,
     ) -> Result<Completion, Error> {
-        self.complete_until(prompt, deltas, std::future::pending())
-            .await
+        let never = std::future::pending();
+        let completed = self.complete_until(prompt, deltas, never).await;
+        completed.map_err(|broken| broken.error)
     }
 
     /// The same, until `enough`: then the request is closed at once, no other model is asked, and what had come is
@@ -234,9 +253,16 @@ impl Models {
         prompt: &Prompt,
         deltas: mpsc::Sender<Delta>,
         enough: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<Completion, Error> {
+    ) -> Result<Completion, Broken> {
         let call = (prompt, deltas, Box::pin(enough) as chain::Enough);
         chain::complete(&self.config, &self.client, call).await
+    }
+
+    /// The same without a listener and without an end, with what a failure took.
+    pub async fn ask(&self, prompt: &Prompt) -> Result<Completion, Broken> {
+        let (deltas, _) = mpsc::channel(1);
+        self.complete_until(prompt, deltas, std::future::pending())
+            .await
     }
 
     /// The same without a listener.

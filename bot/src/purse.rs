@@ -147,6 +147,14 @@ impl Purse {
         cost.micros
     }
 
+    async fn store(&self, bills: Vec<Spent>) {
+        for bill in bills {
+            if let Err(error) = self.0.store.spend(bill).await {
+                tracing::warn!(event = "usage.not_stored", error = %error, "what a call cost could not be stored");
+            }
+        }
+    }
+
     fn spent(&self, model: &str, usage: Usage, (purpose, channel): (Purpose, u64)) -> Spent {
         let known: Option<ModelName> = model.parse().ok();
         let day = daemon_kit::time::now()
@@ -199,12 +207,25 @@ impl Reserved {
             bills.remove(0)
         };
         first.messages = u64::from(purpose != Purpose::Judge);
-        for bill in bills {
-            if let Err(error) = purse.0.store.spend(bill).await {
-                tracing::warn!(event = "usage.not_stored", error = %error, "what a call cost could not be stored");
-            }
-        }
+        purse.store(bills).await;
         first
+    }
+
+    /// Pays for what broke off before there was an answer; all of it is stored here.
+    pub async fn settle_broken(mut self, wasted: &[(String, Usage)], purpose: Purpose) {
+        // Nothing came: dropped, the money is given back.
+        if wasted.is_empty() {
+            return;
+        }
+        let purse = self.purse.clone();
+        let bills: Vec<Spent> = wasted
+            .iter()
+            .map(|(model, usage)| purse.spent(model, *usage, (purpose, self.channel)))
+            .collect();
+        let total = bills.iter().map(|bill| bill.cost_micros).sum();
+        self.is_settled = true;
+        purse.with_month(|month| month.ledger.settle(self.most, total));
+        purse.store(bills).await;
     }
 
     /// Gives the money back.

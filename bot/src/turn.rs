@@ -222,9 +222,7 @@ async fn is_gone(rooms: &Rooms, turn: &mut Turn) -> bool {
 async fn straight_line(rooms: &Rooms, turn: &Turn, place: &mut Place) -> Result<Ended, Trouble> {
     if let Some(again) = &turn.again {
         *place = again.place(turn);
-        let stood = again.stood(rooms).await?;
-        let mut speaker = Speaker::instead(rooms, turn, *place, stood);
-        return speak(rooms, turn, &mut speaker).await;
+        return again.answer(rooms, turn, *place).await;
     }
     let standing = look_up(rooms, turn).await?;
     if let Standing::Complete { channel, ids, text } = standing {

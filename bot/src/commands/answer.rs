@@ -20,7 +20,7 @@ use crate::turn::{Again, Rooms};
 
 /// Discord lets us answer for fifteen minutes.
 const LONGEST_WORK: Duration = Duration::from_mins(10);
-/// Commands that are worked on at once; the rest have been acknowledged and wait.
+/// Commands for which a model is asked at once; the rest have been acknowledged and wait.
 static AT_ONCE: Semaphore = Semaphore::const_new(64);
 /// An answer in more messages than this is a file, and belongs to `bot export`.
 pub(super) const MOST_PAGES: usize = 8;
@@ -170,9 +170,10 @@ pub async fn serve(rooms: Arc<Rooms>, interaction: Interaction, desk: Desk) {
         }
     }
     let language = rooms.manner.language;
-    // Never closed: nobody ever holds more than one.
-    let Ok(_permit) = AT_ONCE.acquire().await else {
-        return;
+    let _permit = if request.asks_a_model() {
+        AT_ONCE.acquire().await.ok()
+    } else {
+        None
     };
     let reply = match timeout(LONGEST_WORK, work(&rooms, &interaction, request, desk)).await {
         Ok(Ok(reply)) => reply,

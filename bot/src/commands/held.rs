@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 /// What the sidecar leaves in `logs/`.
-pub(super) const FILE: &str = "backup-facts.json";
+const FILE: &str = "backup-facts.json";
 /// More than this is not from the sidecar.
 const LARGEST: u64 = 16 << 10;
 /// The sidecar writes at least every hour: after this it is away, and so is whoever deletes old archives.
@@ -17,7 +17,7 @@ const FRESH: SignedDuration = SignedDuration::from_hours(48);
 
 /// The sidecar's own words about how long it keeps archives.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub(super) struct Facts {
+struct Facts {
     /// When it said so, RFC 3339.
     at: String,
     /// Days after which an archive is gone at the latest, while new ones are made.
@@ -33,19 +33,20 @@ pub(super) struct Facts {
 }
 
 /// The facts, if the sidecar has left any.
-pub(super) fn read(logs: &Path) -> Option<Facts> {
+fn read(logs: &Path) -> Option<Facts> {
     let path = logs.join(FILE);
     let is_small = std::fs::metadata(&path).is_ok_and(|found| found.len() <= LARGEST);
     let bytes = is_small.then(|| std::fs::read(&path).ok()).flatten()?;
     serde_json::from_slice(&bytes).ok()
 }
 
-/// What still holds words that were forgotten `now`, and until when.
-pub(super) fn words(
-    facts: Option<&Facts>,
-    (now, zone): (Timestamp, &TimeZone),
-    language: Language,
-) -> String {
+/// What still holds words that were forgotten `now`, and until when, as far as `logs` tells.
+#[must_use]
+pub fn still_held(logs: &Path, when: (Timestamp, &TimeZone), language: Language) -> String {
+    words(read(logs).as_ref(), when, language)
+}
+
+fn words(facts: Option<&Facts>, (now, zone): (Timestamp, &TimeZone), language: Language) -> String {
     let day = |after: i64| {
         let days = SignedDuration::from_hours(24 * after.clamp(0, 400_000));
         let at = now.checked_add(days).unwrap_or(Timestamp::MAX);

@@ -49,9 +49,8 @@ pub(super) async fn forget(
         everywhere,
         "a member's words were forgotten"
     );
-    let facts = held::read(&rooms.manner.log_dir);
     let when = (now, &rooms.manner.zone);
-    let held = held::words(facts.as_ref(), when, rooms.manner.language);
+    let held = held::still_held(&rooms.manner.log_dir, when, rooms.manner.language);
     let messages = gone.messages;
     Ok(Reply::new(match rooms.manner.language {
         Language::Ja => format!(

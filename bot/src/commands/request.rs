@@ -100,6 +100,15 @@ impl Request {
         }
     }
 
+    /// Whether a model has to be asked before there is an answer: such commands may take long.
+    #[must_use]
+    pub(super) fn asks_a_model(&self) -> bool {
+        matches!(
+            self,
+            Self::Ask(_) | Self::Explain(_) | Self::Draft(_) | Self::Press(Button::More(_))
+        )
+    }
+
     fn press(interaction: &Interaction) -> Self {
         let under = interaction
             .message

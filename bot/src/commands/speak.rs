@@ -8,7 +8,7 @@ use super::answer::{Reply, Trouble, home};
 use super::request::Button;
 use crate::discord::Interaction;
 use crate::limits::Urgency;
-use crate::llm::{Choice, Completion, Prompt, Role, Stop, Utterance};
+use crate::llm::{Choice, Completion, Prompt, Role, Stop, Usage, Utterance};
 use crate::manners::{self, Judge, Law, Leave};
 use crate::notes::Note;
 use crate::prompt::{self, Question};
@@ -154,18 +154,28 @@ async fn answer(
     };
     let reserved = reserved.at(interaction.guild_id.map_or(0, |_| place));
     let asked = reserved.prompt.clone();
-    let mut paid = Vec::new();
+    let mut paid = Paid::default();
     let reply = match wording(rooms, &asked, &persona.law, leave, &mut paid).await {
         Ok(reply) => reply,
         Err(note) => Reply::new(note.text(language)),
     };
-    if paid.is_empty() {
-        reserved.release();
+    if paid.whole.is_empty() {
+        let wasted = &paid.wasted;
+        reserved.settle_broken(wasted, Purpose::Answer).await;
     } else {
-        let spent = reserved.settle(&paid, Purpose::Answer).await;
+        paid.whole[0].wasted.append(&mut paid.wasted);
+        let spent = reserved.settle(&paid.whole, Purpose::Answer).await;
         rooms.store.spend(spent).await?;
     }
     Ok(reply)
+}
+
+/// What was paid for on the way to an answer.
+#[derive(Default)]
+struct Paid {
+    whole: Vec<Completion>,
+    /// What broke off where no answer came.
+    wasted: Vec<(String, Usage)>,
 }
 
 /// The answer as the law lets it be, rewritten once when nothing of it may be shown.
@@ -174,30 +184,32 @@ async fn wording(
     prompt: &Prompt,
     law: &Law,
     leave: Leave,
-    paid: &mut Vec<Completion>,
+    paid: &mut Paid,
 ) -> Result<Reply, Note> {
     let language = rooms.manner.language;
-    let first = rooms
-        .models
-        .complete_quietly(prompt)
-        .await
-        .map_err(|error| Note::from(&error))?;
+    let first = rooms.models.ask(prompt).await.map_err(|broken| {
+        paid.wasted.extend(broken.wasted);
+        Note::from(&broken.error)
+    })?;
     let lawful = judged(law, leave, &first);
     let draft = first.text.clone();
-    paid.push(first);
+    paid.whole.push(first);
     let lawful = match lawful {
         Some(lawful) => Some(lawful),
         None => match rooms
             .models
-            .complete_quietly(&manners::rewrite(prompt, &draft, language))
+            .ask(&manners::rewrite(prompt, &draft, language))
             .await
         {
             Ok(second) => {
                 let lawful = judged(law, leave, &second);
-                paid.push(second);
+                paid.whole.push(second);
                 lawful
             }
-            Err(_) => None,
+            Err(broken) => {
+                paid.wasted.extend(broken.wasted);
+                None
+            }
         },
     };
     let (text, has_more) = lawful.unwrap_or_else(|| (manners::instead(language).to_owned(), false));

@@ -10,12 +10,14 @@ use tokio::time::{sleep, timeout};
 use super::http::{self, Reader};
 use super::thinking::{Shown, Thinking};
 use super::wire::{Failure, Halt, Piece};
-use super::{Choice, Completion, Config, Delta, Error, ModelName, Prompt, Provider, Stop, Usage};
+use super::{
+    Broken, Choice, Completion, Config, Delta, Error, ModelName, Prompt, Provider, Stop, Usage,
+};
 use super::{anthropic, echo, ollama, openai};
 use crate::prompt;
 
 /// No answer is waited for longer than this, all attempts together.
-const TOTAL: Duration = Duration::from_secs(600);
+const TOTAL: Duration = Duration::from_secs(590);
 /// A model that asks for a longer pause than this is passed over.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Longest pause of our own.
@@ -37,7 +39,7 @@ pub(super) async fn complete(
     config: &Config,
     client: &reqwest::Client,
     (prompt, deltas, enough): (&Prompt, mpsc::Sender<Delta>, Enough),
-) -> Result<Completion, Error> {
+) -> Result<Completion, Broken> {
     let mut chain = Chain {
         config,
         client,
@@ -48,9 +50,13 @@ pub(super) async fn complete(
         },
         wasted: Vec::new(),
     };
-    timeout(TOTAL, chain.walk(prompt))
-        .await
+    let walked = timeout(TOTAL, chain.walk(prompt)).await;
+    walked
         .unwrap_or(Err(Error::TimedOut))
+        .map_err(|error| Broken {
+            error,
+            wasted: std::mem::take(&mut chain.wasted),
+        })
 }
 
 /// The models in the order in which they are asked for this choice; each once.

@@ -5,7 +5,9 @@ use crate::discord::{Interaction, rest};
 use crate::notes::Note;
 use crate::store::{Reopen, State};
 
-use super::{Place, Rooms, Turn};
+use super::outcome::{Ended, Trouble};
+use super::speaker::Speaker;
+use super::{Place, Rooms, Turn, speak};
 use daemon_kit::text::Language;
 
 /// What stands, and who pressed.
@@ -36,8 +38,32 @@ impl Again {
         }
     }
 
+    /// A new answer in the place of the old one. Where Discord does not let that be changed any more (too old, a closed
+    /// thread), the old one goes on being the answer.
+    pub(super) async fn answer(
+        &self,
+        rooms: &Rooms,
+        turn: &Turn,
+        place: Place,
+    ) -> Result<Ended, Trouble> {
+        let answered = async {
+            let stood = self.stood(rooms).await?;
+            let mut speaker = Speaker::instead(rooms, turn, place, stood);
+            speak(rooms, turn, &mut speaker).await
+        };
+        match answered.await {
+            Err(Trouble::Discord(error)) if error.is_final() => Ok(Ended {
+                replies: self.stood.replies.clone(),
+                why: Some(error.to_string()),
+                note: Some(Note::Failed),
+                ..Ended::silent(self.stood.state)
+            }),
+            ended => ended,
+        }
+    }
+
     /// The old answer, as Discord has it now; messages that were taken away are not in it.
-    pub(super) async fn stood(&self, rooms: &Rooms) -> Result<Stood, rest::Error> {
+    async fn stood(&self, rooms: &Rooms) -> Result<Stood, rest::Error> {
         let mut posts = Vec::new();
         for id in &self.stood.replies {
             match rooms.rest.message(self.stood.reply_channel, *id).await {

@@ -52,16 +52,18 @@ pub(super) async fn listen(
     let prompt = reserved.prompt.clone();
     let completed = match follow(rooms, speaker, &prompt, heard).await? {
         Ok(completion) => completion,
-        Err(error) => {
-            reserved.release();
-            return failed(rooms, turn, speaker, &error).await;
+        Err(broken) => {
+            let wasted = &broken.wasted;
+            reserved.settle_broken(wasted, Purpose::Answer).await;
+            return failed(rooms, turn, speaker, &broken.error).await;
         }
     };
     if completed.stop == Stop::Asked {
         return stopped(rooms, speaker, reserved, completed, heard).await;
     }
-    let (wording, rewritten) = settle_wording(rooms, &prompt, &completed, heard).await;
+    let (wording, rewritten, broken) = settle_wording(rooms, &prompt, &completed, heard).await;
     let mut paid = vec![completed];
+    paid[0].wasted.extend(broken);
     paid.extend(rewritten);
     let spent = reserved.settle(&paid, Purpose::Answer).await;
     let mut shown = wording.text.clone();
@@ -174,7 +176,7 @@ async fn follow(
     speaker: &mut Speaker<'_>,
     prompt: &Prompt,
     heard: &Heard,
-) -> Result<Result<Completion, llm::Error>, Trouble> {
+) -> Result<Result<Completion, llm::Broken>, Trouble> {
     let (deltas, mut pieces) = mpsc::channel(WAITING_DELTAS);
     // In a set, so that leaving this function ends the request and with it the cost.
     let mut asking = JoinSet::new();
@@ -203,8 +205,8 @@ async fn follow(
             },
             ended = timeout_at(end, asking.join_next()) => return Ok(match ended {
                 Ok(Some(Ok(completed))) => completed,
-                Ok(_) => Err(llm::Error::Cancelled),
-                Err(_) => Err(llm::Error::TimedOut),
+                Ok(_) => Err(llm::Error::Cancelled.into()),
+                Err(_) => Err(llm::Error::TimedOut.into()),
             }),
             () = sleep_until(growth.paused_at()), if growth.heard.is_some() => {
                 growth.heard = None;
@@ -273,7 +275,7 @@ async fn settle_wording(
     prompt: &Prompt,
     completed: &Completion,
     heard: &Heard,
-) -> (Wording, Option<Completion>) {
+) -> (Wording, Option<Completion>, Vec<(String, Usage)>) {
     let language = rooms.manner.language;
     let instead = || Wording {
         text: manners::instead(language).to_owned(),
@@ -290,15 +292,18 @@ async fn settle_wording(
         })
     };
     if let Some(wording) = lawful(completed) {
-        return (wording, None);
+        return (wording, None, Vec::new());
     }
     tracing::info!(
         event = "manners.rewrite",
         "nothing of the answer may be shown; asking for another wording"
     );
     let again = manners::rewrite(prompt, &completed.text, language);
-    match rooms.models.complete_quietly(&again).await {
-        Ok(second) => (lawful(&second).unwrap_or_else(instead), Some(second)),
-        Err(_) => (instead(), None),
+    match rooms.models.ask(&again).await {
+        Ok(second) => {
+            let wording = lawful(&second).unwrap_or_else(instead);
+            (wording, Some(second), Vec::new())
+        }
+        Err(broken) => (instead(), None, broken.wasted),
     }
 }

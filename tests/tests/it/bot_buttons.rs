@@ -231,6 +231,52 @@ fn when_no_new_answer_comes_the_old_one_stands() {
 }
 
 #[test]
+fn where_an_answer_cannot_be_changed_any_more_it_stays() {
+    let world = World::start();
+    let house = House::new(&world);
+    let bot = house.bot(&world);
+    let hana = world.member("花");
+    let said = world.mention(hana, world.general(), "むかしの話");
+    let first = world.answer(said, &echo("むかしの話"));
+    settled(&house, said);
+    // What Discord says to many edits of an old message.
+    let too_old = tests::world::RestAct::Refuse(400, 30_046);
+    world.fault("PATCH /channels/*/messages/*", too_old, 9);
+    world.model(1, Act::Say("あたらしい答えです。".to_owned()));
+    let pressed = world.press(hana, first.id, &format!("again:{said}"));
+    assert!(words(&world, pressed).contains("すみません"));
+    let (how, reply) = only_answer(&world, &house, said);
+    assert_eq!((how, reply.id), (state::ANSWERED, first.id));
+    assert_eq!(remembered(&house, said), [echo("むかしの話")]);
+    bot.stop().expect_code(0);
+    world.finish();
+}
+
+#[test]
+fn again_works_where_there_is_no_thread() {
+    let world = World::start();
+    let house = House::new(&world);
+    let bot = house.bot_with(&world, &[("THREADS", "off")]);
+    let hana = world.member("花");
+    let places = [
+        world.mention(hana, world.general(), "ここで"),
+        world.direct(hana, "ふたりで"),
+    ];
+    for said in places {
+        let first = world.answer(said, "こたえ");
+        settled(&house, said);
+        world.model(1, Act::Say("つぎの答えです。".to_owned()));
+        let pressed = world.press(hana, first.id, &format!("again:{said}"));
+        assert!(words(&world, pressed).contains("もう一度、書きました"));
+        let (how, reply) = only_answer(&world, &house, said);
+        assert_eq!((how, reply.id), (state::ANSWERED, first.id));
+        assert_eq!(reply.content, "つぎの答えです。");
+    }
+    bot.stop().expect_code(0);
+    world.finish();
+}
+
+#[test]
 fn a_kill_while_another_answer_is_looked_for_costs_no_answer() {
     let world = World::start();
     let house = House::new(&world);

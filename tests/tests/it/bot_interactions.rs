@@ -2,29 +2,10 @@
 
 use serde_json::{Value, json};
 use tests::world::model::echo;
-use tests::world::{Answer, Id, Interaction};
+use tests::world::{Act, Answer, Id};
 use tests::{House, World};
 
-use crate::story::{files, stored};
-
-/// The last answer to an interaction, once it has words.
-fn last(world: &World, interaction: Id) -> Answer {
-    world.answered(interaction).answers.pop().unwrap()
-}
-
-/// Waits until the interaction of a pressed button has been answered in any way.
-fn taken(world: &World, interaction: Id) -> Interaction {
-    world.wait("an answer to a button", |state| {
-        let found = &state.interactions[&interaction];
-        let waits = found.answered == Some(6) || found.answered.is_none();
-        (!waits
-            || found
-                .answers
-                .iter()
-                .any(|answer| !answer.content.is_empty()))
-        .then(|| found.clone())
-    })
-}
+use crate::story::{files, stored, words};
 
 #[test]
 fn forgetting_asks_once_more_and_then_reaches_everything() {
@@ -37,17 +18,18 @@ fn forgetting_asks_once_more_and_then_reaches_everything() {
     let other = world.mention(taro, world.general(), "canary-keep-me");
     world.answer(other, "canary-keep-me");
     let asked = world.command(hana, world.general(), "mydata", &json!([]));
-    assert!(last(&world, asked).ephemeral);
+    words(&world, asked);
     let mine = files(&world, asked);
     assert!(mine.contains("canary-forget-me") && !mine.contains("canary-keep-me"));
     let place = json!([{"name": "where", "type": 3, "value": "everywhere"}]);
     let forget = world.command(hana, world.general(), "forget", &place);
-    last(&world, forget);
+    words(&world, forget);
     assert!(
         stored(&house, "%canary-forget-me%") > 0,
         "nothing goes before it is confirmed"
     );
-    taken(&world, world.press_under(hana, forget, "forget:everywhere"));
+    let pressed = world.press_under(hana, forget, "forget:everywhere");
+    words(&world, pressed);
     let next = world.say(hana, said, "まだ覚えてる");
     world.answer(next, &echo("まだ覚えてる"));
     assert!(
@@ -71,14 +53,40 @@ fn forgetting_asks_once_more_and_then_reaches_everything() {
 }
 
 #[test]
+fn everybody_is_acknowledged_however_many_wait_for_a_model() {
+    let world = World::start();
+    let house = House::new(&world);
+    let bot = house.bot(&world);
+    let late = Act::Hold(String::new(), "遅い返事です".to_owned());
+    world.model(200, late);
+    let hana = world.member("花");
+    let text = json!([{"name": "text", "type": 3, "value": "ゆっくりでいいよ"}]);
+    // More than are worked on at once.
+    let asked: Vec<Id> = (0..80)
+        .map(|_| world.command(hana, world.general(), "ask", &text))
+        .collect();
+    world.wait("everybody's sign", |state| {
+        let acknowledged = |id: &Id| state.interactions[id].answered == Some(5);
+        asked.iter().all(acknowledged).then_some(())
+    });
+    // What needs no model does not wait behind them.
+    let help = world.command(world.member("太郎"), world.general(), "help", &json!([]));
+    assert!(words(&world, help).contains("覚えること"));
+    assert!(world.with(|state| state.model.asked.len()) <= 64);
+    world.open_gate();
+    for one in asked {
+        assert!(words(&world, one).contains("遅い返事です"));
+    }
+    bot.stop().expect_code(0);
+    world.finish();
+}
+
+#[test]
 fn an_interaction_that_is_answered_late_is_announced_first() {
     let world = World::start();
     let house = House::new(&world);
     let bot = house.bot(&world);
-    world.model(
-        9,
-        tests::world::Act::Hold(String::new(), "遅い返事です".to_owned()),
-    );
+    world.model(9, Act::Hold(String::new(), "遅い返事です".to_owned()));
     let words = json!([{"name": "text", "type": 3, "value": "ゆっくりでいいよ"}]);
     let ask = world.command(world.member("花"), world.general(), "ask", &words);
     // Discord waits three seconds for the first sign, whatever the model does.

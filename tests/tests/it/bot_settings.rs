@@ -2,10 +2,11 @@
 
 use rusqlite::Connection;
 use tests::house::events;
+use tests::world::Act;
 use tests::world::model::echo;
 use tests::{House, World};
 
-use crate::story::settled;
+use crate::story::{only_answer, settled, state, words};
 
 #[test]
 fn a_changed_persona_is_taken_and_a_bad_file_changes_nothing() {
@@ -132,5 +133,34 @@ fn what_a_day_took_is_told_once_when_it_is_over() {
         text.contains(&channel) && text.contains("1 messages"),
         "{text}"
     );
+    world.finish();
+}
+
+#[test]
+fn what_broke_off_is_paid_for_even_when_no_answer_came() {
+    let world = World::start();
+    let house = House::new(&world);
+    let bot = house.bot_with(&world, &[("LLM_MAX_RETRIES", "1")]);
+    let hana = world.member("花");
+    world.model(
+        4,
+        Act::ErrorAfter("とちゅうまでの言葉です。つづ".to_owned()),
+    );
+    let said = world.mention(hana, world.general(), "さいごまで聞きたい");
+    let (how, _) = only_answer(&world, &house, said);
+    assert_eq!(how, state::FAILED);
+    let text = serde_json::json!([{"name": "text", "value": "これも"}]);
+    let asked = world.command(hana, world.general(), "ask", &text);
+    assert!(words(&world, asked).contains("すみません"));
+    bot.stop().expect_code(0);
+    let used: (i64, i64, i64) = house
+        .look()
+        .query_row(
+            "SELECT sum(calls), sum(output_tokens), sum(messages) FROM usage_places",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .unwrap();
+    assert!(used.0 == 4 && used.1 > 0 && used.2 == 0, "{used:?}");
     world.finish();
 }
