@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
-use daemon_kit::{Env, Resident, Shutdown, boot, time};
+use daemon_kit::{Env, Resident, Shutdown, Text, boot, time};
 
 use crate::config::{Config, SERVICE};
 use crate::line::Level;
@@ -222,7 +222,7 @@ fn search_for(config: &Config, asked: &SearchArgs, out: &mut dyn Write) -> anyho
         Ok(Some(at.as_millisecond()))
     };
     let mut query = Query::new(&asked.pattern, asked.fixed_strings, asked.ignore_case)
-        .context("the pattern")?;
+        .context("the pattern is no regular expression (-F takes it as it stands)")?;
     query.since = moment(&asked.since)?;
     query.until = moment(&asked.until)?;
     query.service.clone_from(&asked.service);
@@ -237,14 +237,21 @@ fn search_for(config: &Config, asked: &SearchArgs, out: &mut dyn Write) -> anyho
     }
     query.context = asked.context;
     query.newest = asked.newest;
-    // Hits and progress on one terminal would write over one another.
-    let watched = io::stderr().is_terminal() && (asked.count || !io::stdout().is_terminal());
-    let mut shower = Shower::new(out, style(config, asked.json), asked.count, watched);
+    let mut style = style(config, asked.json);
+    style.mark = Some(query.pattern().clone());
+    let watched = io::stderr().is_terminal();
+    let mut shower = Shower::new(out, style, asked.count, watched);
     let searched = search::search(&config.dir, &query, &mut shower);
     shower.finish()?;
     let searched = searched?;
     if asked.count {
         writeln!(out, "{}", searched.hits)?;
+    } else if searched.hits == 0 && watched {
+        let nothing = Text::new(
+            format!("見つかりませんでした ({} ファイル)", searched.segments),
+            format!("nothing found in {} files", searched.segments),
+        );
+        writeln!(io::stderr(), "{}", nothing.in_language(config.language))?;
     }
     if searched.unreadable > 0 {
         bail!("{} segments could not be read", searched.unreadable);
@@ -257,6 +264,7 @@ fn style(config: &Config, json: bool) -> Style {
         json,
         color: io::stdout().is_terminal(),
         zone: config.zone.clone(),
+        mark: None,
     }
 }
 

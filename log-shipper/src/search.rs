@@ -62,6 +62,12 @@ impl Query {
         })
     }
 
+    /// What is looked for, to be made to stand out.
+    #[must_use]
+    pub fn pattern(&self) -> &Regex {
+        &self.pattern
+    }
+
     fn wants_time(&self) -> bool {
         self.since.is_some() || self.until.is_some()
     }
@@ -161,6 +167,8 @@ pub struct Searched {
     pub bytes: u64,
     /// Segments that could not be read.
     pub unreadable: u64,
+    /// Segments looked at.
+    pub segments: u64,
 }
 
 enum Part<'a> {
@@ -186,7 +194,10 @@ pub fn search(dir: &Path, query: &Query, taker: &mut dyn Taker) -> io::Result<Se
         parts.reverse();
     }
     let all: u64 = parts.len() as u64;
-    let mut searched = Searched::default();
+    let mut searched = Searched {
+        segments: all,
+        ..Searched::default()
+    };
     for (number, part) in parts.iter().enumerate() {
         let source = match part {
             Part::Closed(segment) => Source::closed(dir, segment),

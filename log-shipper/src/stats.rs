@@ -174,7 +174,13 @@ impl Stats {
             .max()
             .unwrap_or(1)
             .max(1);
-        writeln!(out)?;
+        let hour = |hour: i64| {
+            let at = Timestamp::from_second(hour * 3_600).unwrap_or(Timestamp::UNIX_EPOCH);
+            at.to_zoned_datetime(zone.clone())
+                .strftime("%Y-%m-%d %H:00")
+                .to_string()
+        };
+        writeln!(out, "oldest {}, newest {}\n", hour(*first), hour(*last))?;
         let skip = bars.len().saturating_sub(40);
         for (label, count) in &bars[skip..] {
             let length = (count * BAR).div_ceil(most) as usize;

@@ -152,6 +152,7 @@ mod tests {
             json: true,
             color: false,
             zone: jiff::tz::TimeZone::UTC,
+            mark: None,
         };
         let mut out = Vec::new();
         let places = last_lines(dir.path(), None, 3, &style, &mut out).unwrap();

@@ -3,9 +3,12 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use std::time::{Duration, Instant};
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use regex::bytes::Regex;
 
 use crate::line::{self, Level, Line};
 use crate::search::{Found, Taker};
@@ -19,13 +22,20 @@ pub struct Style {
     pub color: bool,
     /// Local time.
     pub zone: TimeZone,
+    /// What is made to stand out, where there are colours.
+    pub mark: Option<Regex>,
 }
+
+/// A scan that is over sooner shows no progress: it would only flicker.
+const PROGRESS_AFTER: Duration = Duration::from_secs(1);
 
 /// Writes what is found.
 pub struct Shower<'a> {
     out: &'a mut dyn Write,
     style: Style,
     count_only: bool,
+    watched: bool,
+    begun: Instant,
     progress: Option<ProgressBar>,
 }
 
@@ -37,18 +47,13 @@ impl<'a> Shower<'a> {
         count_only: bool,
         watched: bool,
     ) -> Shower<'a> {
-        let progress = watched.then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
-            if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len}") {
-                bar.set_style(style);
-            }
-            bar
-        });
         Shower {
             out,
             style,
             count_only,
-            progress,
+            watched,
+            begun: Instant::now(),
+            progress: None,
         }
     }
 
@@ -66,13 +71,30 @@ impl Taker for Shower<'_> {
         if self.count_only {
             return Ok(());
         }
-        if found.gap && !self.style.json {
-            self.out.write_all(b"--\n")?;
+        let (out, style, bar) = (&mut *self.out, &self.style, &self.progress);
+        let mut show = || {
+            if found.gap && !style.json {
+                out.write_all(b"--\n")?;
+            }
+            style.write(out, found.line, found.hit)?;
+            // The bar makes room for the line, which must be there before the bar comes back.
+            if bar.is_some() { out.flush() } else { Ok(()) }
+        };
+        match bar {
+            Some(bar) => bar.suspend(show),
+            None => show(),
         }
-        self.style.write(self.out, found.line, found.hit)
     }
 
     fn progress(&mut self, done: u64, all: u64) {
+        if self.watched && self.progress.is_none() && self.begun.elapsed() > PROGRESS_AFTER {
+            let target = ProgressDrawTarget::stderr_with_hz(5);
+            let bar = ProgressBar::with_draw_target(Some(all), target);
+            if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} {eta}") {
+                bar.set_style(style);
+            }
+            self.progress = Some(bar);
+        }
         if let Some(bar) = &self.progress {
             bar.set_length(all);
             bar.set_position(done);
@@ -129,9 +151,34 @@ impl Style {
             _ => "2",
         };
         let weight = if hit { "0" } else { "2" };
+        let rest = if hit { self.marked(&rest) } else { rest };
         format!(
             "\x1b[2m{time}\x1b[0m {service:<14} \x1b[{paint}m{level:<5}\x1b[0m \x1b[{weight}m{rest}\x1b[0m"
         )
+    }
+
+    /// A text in which what was looked for stands out. A pattern that matches only the line as it stands in the file
+    /// marks nothing.
+    fn marked(&self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        let mut done = 0;
+        let found = self
+            .mark
+            .iter()
+            .flat_map(|mark| mark.find_iter(text.as_bytes()));
+        for found in found.filter(|found| !found.is_empty()) {
+            // A pattern about bytes could end inside a letter.
+            let (Some(before), Some(part)) = (
+                text.get(done..found.start()),
+                text.get(found.start()..found.end()),
+            ) else {
+                continue;
+            };
+            write!(out, "{before}\x1b[1;4m{part}\x1b[22;24m").ok();
+            done = found.end();
+        }
+        out.push_str(&text[done..]);
+        out
     }
 }
 
@@ -157,6 +204,7 @@ mod tests {
             json,
             color: false,
             zone: TimeZone::UTC,
+            mark: None,
         };
         let mut out = Vec::new();
         style.write(&mut out, text.as_bytes(), true).unwrap();
@@ -172,5 +220,20 @@ mod tests {
         );
         assert_eq!(shown(true, line), format!("{line}\n"));
         assert_eq!(shown(false, "not json"), "not json\n");
+    }
+
+    #[test]
+    fn what_was_looked_for_stands_out() {
+        let style = Style {
+            json: false,
+            color: true,
+            zone: TimeZone::UTC,
+            mark: Some(Regex::new("言葉|b+").unwrap()),
+        };
+        assert_eq!(
+            style.marked("a言葉bb"),
+            "a\x1b[1;4m言葉\x1b[22;24m\x1b[1;4mbb\x1b[22;24m"
+        );
+        assert_eq!(style.marked("none"), "none");
     }
 }

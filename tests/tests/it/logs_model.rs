@@ -11,7 +11,7 @@ use tests::chaos::scribe::{self, Beginning, Scribe};
 
 use crate::logs_life::{give, kill_rounds};
 
-/// `cargo chaos logs --rounds 10000 --seed 1` for the long form.
+/// `KILL_ROUNDS=10000` (or `cargo chaos logs --rounds 10000 --seed 1`) for the long form.
 #[test]
 fn logs_random_programs_keep_every_line_in_exactly_one_place() {
     const VERBS: [&str; 10] = [
@@ -26,7 +26,10 @@ fn logs_random_programs_keep_every_line_in_exactly_one_place() {
         "backup reads",
         "fill disk",
     ];
-    let outcome = logs::run(14, 20_261_128, |_| ()).unwrap();
+    let (rounds, asked) = (14, kill_rounds() as usize);
+    let rounds = if asked > rounds { asked } else { rounds };
+    let outcome = logs::run(rounds, 20_261_128, |said| eprintln!("{said}")).unwrap();
+    eprintln!("{}", outcome.summary());
     assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
     let missing: Vec<&str> = VERBS
         .into_iter()
