@@ -151,13 +151,16 @@ pub fn run<R: Resident>(env: &Env) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let settings = env.fresh();
+    // A start that is held writes no log file, but its rows too are read by somebody with a clock.
+    log.set_zone(env.fresh().zone());
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(env.fresh().umask()));
     let mut holding = Holding::new(
         env.fresh().on_start_error(),
         Heartbeat::new(identity.service),
     );
+    let mut announced = None;
     loop {
-        let trouble = match attempt::<R>(&settings, &identity, &log, &shutdown) {
+        let trouble = match attempt::<R>(&settings, &identity, (&log, &mut announced), &shutdown) {
             Ok(code) => return code,
             Err(trouble) if trouble.is_anew() => continue,
             Err(trouble) => trouble,
@@ -191,12 +194,15 @@ struct Ready<C> {
 fn attempt<R: Resident>(
     env: &Env,
     identity: &Identity,
-    log: &LogHandle,
+    (log, announced): (&LogHandle, &mut Option<u64>),
     shutdown: &Shutdown,
 ) -> Result<ExitCode, Trouble> {
-    let ready = prepare::<R>(env)?;
+    let mut ready = prepare::<R>(env)?;
+    // A start that is tried again every few seconds, until another container lets go, is told once.
+    let is_told = announced.replace(ready.fingerprint) == Some(ready.fingerprint);
     match log.open(&ready.kit.log) {
         Ok(true) => {}
+        Ok(false) if is_told => {}
         Ok(false) => tracing::warn!(
             event = "log.shared",
             "another process writes this service's log file; this one logs to standard output alone"
@@ -206,7 +212,11 @@ fn attempt<R: Resident>(
         }
     }
     let begun = Instant::now();
-    announce(identity, &ready);
+    if is_told {
+        ready.report.findings.clear();
+    } else {
+        announce(identity, &ready);
+    }
     let house = House {
         shutdown: shutdown.clone(),
         heartbeat: Heartbeat::new(identity.service),

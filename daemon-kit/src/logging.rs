@@ -62,6 +62,11 @@ impl LogHandle {
         opened
     }
 
+    /// Shows times in `zone` from now on, also while there is no log to open yet.
+    pub fn set_zone(&self, zone: TimeZone) {
+        self.sink().set_zone(zone);
+    }
+
     /// Closes the active segment early when a line is in it, so that others may compress it.
     ///
     /// # Errors

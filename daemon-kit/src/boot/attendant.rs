@@ -74,7 +74,10 @@ fn attend<R: Resident>(
             &examine::<R>(config, &kit),
         );
     };
-    deliver(service, &kit.log.dir, kit.language, report);
+    // Nothing to say of a start that was told before.
+    if !report.findings.is_empty() {
+        deliver(service, &kit.log.dir, kit.language, report);
+    }
     let heartbeat = Heartbeat::new(service);
     let begun = Instant::now();
     let (mut signed, mut visited) = (begun, begun);

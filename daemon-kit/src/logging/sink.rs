@@ -90,6 +90,10 @@ impl Sink {
         Ok(true)
     }
 
+    pub(super) fn set_zone(&mut self, zone: TimeZone) {
+        self.zone = zone;
+    }
+
     pub(super) fn rotate(&mut self) -> io::Result<()> {
         self.writer
             .as_mut()

@@ -407,9 +407,9 @@ fn answered(world: &World, said: Id, text: &str) {
         if let Some(reply) = world
             .answers(said)
             .into_iter()
-            .find(|reply| reply.content == whole)
+            .find(|reply| reply.content.contains(&whole))
         {
-            return member("kotonoha", &reply.content);
+            return member("kotonoha", &reply.content.replace('\n', " "));
         }
         thread::sleep(Duration::from_millis(100));
     }

@@ -99,6 +99,14 @@ fn data_of_a_newer_version_is_refused_kindly_and_the_way_back_leads_back() {
     ] {
         assert!(row.contains(part), "{part}: {row}");
     }
+    // On the owner's clock, although nothing has been opened yet.
+    let tokyo = jiff::tz::TimeZone::get("Asia/Tokyo").unwrap();
+    let hour = |minutes_ago| {
+        let then = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes_ago);
+        let there = then.to_zoned_datetime(tokyo.clone());
+        there.strftime("%Y-%m-%d %H").to_string()
+    };
+    assert!([hour(0), hour(30)].contains(&row[..13].to_owned()), "{row}");
     bot.poll("an unhealthy bot", |_| {
         let health = house.program("bot").args(["healthcheck"]).run();
         health.stdout.contains("waiting to be mended").then_some(())
