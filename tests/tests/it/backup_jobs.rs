@@ -77,6 +77,42 @@ fn the_first_backup_waits_for_the_bots_database_and_opens_with_stock_tools() {
 }
 
 #[test]
+fn healthcheck_and_list_tell_people_what_they_want_to_know() {
+    let house = House::alone();
+    chat(&house, 8);
+    for verb in ["backup", "drill"] {
+        let launch = house.program("backup-sidecar").args([verb]);
+        launch.run().expect_code(0);
+    }
+    let listed = |language: &str| {
+        let launch = house.program("backup-sidecar").args(["list"]);
+        let told = launch.env("BOT_LANGUAGE", language).run().expect_code(0);
+        told.stdout
+    };
+    for word in ["手動", "済み", "最新", "復元の練習", "合格"] {
+        assert!(listed("ja").contains(word), "{word}: {}", listed("ja"));
+    }
+    for word in ["manual", "yes", "newest", "last drill", "passed"] {
+        assert!(listed("en").contains(word), "{word}: {}", listed("en"));
+    }
+    let mut sidecar = house.program("backup-sidecar").start();
+    sidecar.wait_event("backup.next");
+    let line = sidecar.poll("the note beside the heartbeat", |_| {
+        let judged = house.program("backup-sidecar").args(["healthcheck"]).run();
+        judged
+            .stdout
+            .contains("next backup")
+            .then_some(judged.stdout)
+    });
+    assert!(
+        line.contains("02:00:00 JST") && line.contains("T17:00:00Z"),
+        "{line}"
+    );
+    assert!(line.contains("last drill passed"), "{line}");
+    sidecar.stop().expect_code(0);
+}
+
+#[test]
 fn retention_keeps_the_floor_and_touches_nothing_foreign() {
     let house = House::alone();
     chat(&house, 20);
