@@ -83,7 +83,7 @@ pub struct Eavesdrop {
     /// Where we may.
     pub channels: Vec<u64>,
     /// Who judges whether to speak.
-    pub judge_model: String,
+    pub judge_model: llm::ModelName,
     /// How many lines are remembered.
     pub buffer_size: usize,
     /// With fewer lines nothing is judged.
@@ -247,28 +247,21 @@ fn eavesdrop(env: &mut Env) -> Eavesdrop {
         "must be provider/model",
     );
     let haiku = "anthropic/claude-haiku-4-5";
-    let model = |text: &str| {
-        text.parse::<llm::ModelName>()
-            .ok()
-            .map(|model| model.to_string())
-    };
+    let model = |text: &str| text.parse::<llm::ModelName>().ok();
     let minutes = env.number(
         "EAVESDROP_MIN_INTERVENTION_INTERVAL_MINUTES",
         10_u64,
         0..=10_080,
     );
-    let channels = ids(env, "EAVESDROP_ENABLED_CHANNELS");
-    if !channels.is_empty() {
-        env.notice(Text::new(
-            "聞き耳 (EAVESDROP_*) はまだ働きません。設定は受け取るだけです",
-            "speaking unasked (EAVESDROP_*) is not built yet: its settings are accepted and have no effect",
-        ));
-    }
     Eavesdrop {
-        channels,
+        channels: ids(env, "EAVESDROP_ENABLED_CHANNELS"),
         judge_model: env
             .parsed("EAVESDROP_JUDGE_MODEL", haiku, &expected, haiku, model)
-            .unwrap_or_else(|| haiku.to_owned()),
+            // A problem is recorded: nothing starts with this.
+            .unwrap_or(llm::ModelName {
+                provider: llm::Provider::Echo,
+                id: "echo".to_owned(),
+            }),
         buffer_size: env.number("EAVESDROP_BUFFER_SIZE", 20, 1..=200),
         min_messages: env.number("EAVESDROP_MIN_MESSAGES", 3, 1..=200),
         min_interval: Duration::from_secs(minutes * 60),

@@ -1,6 +1,5 @@
 //! The wiring: every room is built, joined and, at the end, drained in order.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,6 +9,7 @@ use daemon_kit::boot::{self, Anew, Hold, House, Identity, KitSettings, Resident}
 use daemon_kit::doctor::Finding;
 use daemon_kit::env::Env;
 use daemon_kit::text::Text;
+use jiff::SignedDuration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -25,6 +25,7 @@ use crate::intake::{Intake, Rules};
 use crate::limits::Limits;
 use crate::llm::{self, Models};
 use crate::model_watch::ModelWatch;
+use crate::overhear::{self, Ears};
 use crate::owner::Owner;
 use crate::purse::Purse;
 use crate::settings;
@@ -309,9 +310,14 @@ async fn rooms(
     )
     .await
     .context("reading what was spent this month")?;
-    let channels = Channels::open(settings.clone(), store.clone())
+    let eavesdrops = config.eavesdrop.channels.clone();
+    let channels = Channels::open(settings.clone(), store.clone(), eavesdrops)
         .await
         .context("reading what was set by command")?;
+    let judge = config.eavesdrop.judge_model.clone();
+    let ears = Ears::open(store.clone(), ear_rules(config), judge)
+        .await
+        .context("reading who may be heard")?;
     let limits = Limits::new(
         config.limits.capacity,
         config.limits.refill,
@@ -327,6 +333,7 @@ async fn rooms(
         client,
         manner: manner(config),
         channels,
+        ears,
         settings,
         me: AtomicU64::new(0),
         gate: Gate::default(),
@@ -353,12 +360,15 @@ fn rules(config: &Config) -> Rules {
         threads: config.talk.threads,
         catch_up_minutes: config.talk.catch_up_minutes,
         idle: config.talk.session_timeout,
-        eavesdrops: config
-            .eavesdrop
-            .channels
-            .iter()
-            .copied()
-            .collect::<HashSet<u64>>(),
+    }
+}
+
+fn ear_rules(config: &Config) -> overhear::Rules {
+    let pause = config.eavesdrop.min_interval;
+    overhear::Rules {
+        buffer_size: config.eavesdrop.buffer_size,
+        min_messages: config.eavesdrop.min_messages,
+        min_interval: SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX),
     }
 }
 
@@ -366,8 +376,7 @@ fn rules(config: &Config) -> Rules {
 async fn daily(rooms: Arc<Rooms>, retention_days: Option<u32>) {
     loop {
         if let Some(days) = retention_days {
-            let before =
-                daemon_kit::time::now() - jiff::SignedDuration::from_hours(24 * i64::from(days));
+            let before = daemon_kit::time::now() - SignedDuration::from_hours(24 * i64::from(days));
             match rooms.store.retire_history(before).await {
                 Ok(messages) => tracing::info!(
                     event = "history.retired",

@@ -2,6 +2,7 @@
 
 mod cursor;
 mod follow_up;
+mod overhear;
 mod post;
 
 use std::collections::{HashMap, HashSet};
@@ -47,8 +48,6 @@ pub struct Rules {
     pub catch_up_minutes: u64,
     /// How long a quiet conversation may stay in memory at most.
     pub idle: Duration,
-    /// Where we may listen.
-    pub eavesdrops: HashSet<u64>,
 }
 
 /// What looking back found.
@@ -170,6 +169,7 @@ impl Intake {
             "no new questions; letting turns end"
         );
         self.rooms.gate.close();
+        self.rooms.ears.fall_silent();
         // What they tell at their end is stored by themselves.
         drop(self.outcomes.1);
         drop(self.caught.1);
@@ -287,7 +287,8 @@ impl Intake {
         let around = self.around(&inbound, place);
         let is_old = !is_live || inbound.said_at < self.started_at;
         match route(&inbound, &around) {
-            Route::Ignore | Route::Overhear => {}
+            Route::Ignore => {}
+            Route::Overhear => self.overhear(inbound, is_old),
             Route::Converse { .. } if is_old && self.is_expired(&inbound) => {
                 tracing::debug!(turn = inbound.id, "said too long ago to be answered");
             }
@@ -313,9 +314,8 @@ impl Intake {
             place,
             is_own_thread: self.own_threads.contains(&inbound.channel),
             threads: channel.threads.unwrap_or(self.rules.threads),
-            eavesdrops: channel
-                .eavesdrop
-                .unwrap_or_else(|| self.rules.eavesdrops.contains(&home)),
+            // A thread has an audience of its own, which no notice reaches.
+            eavesdrops: channel.eavesdrop == Some(true) && home == inbound.channel,
         }
     }
 
@@ -337,6 +337,7 @@ impl Intake {
     async fn tick(&mut self) {
         self.pulse.send_replace(Instant::now());
         self.conversations.tidy();
+        self.look_after_notices();
         if self.tried.elapsed() >= AGAIN_AFTER {
             self.tried = Instant::now();
             self.take_up_left().await;

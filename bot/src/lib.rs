@@ -22,6 +22,7 @@ pub mod llm;
 pub mod manners;
 pub mod model_watch;
 pub mod notes;
+pub mod overhear;
 pub mod owner;
 pub mod persona;
 pub mod prices;

@@ -77,6 +77,8 @@ pub enum Choice {
     Cheaper,
     /// This one first, then the chain.
     Named(ModelName),
+    /// This one or none: its failure costs nothing but a silence.
+    Only(ModelName),
 }
 
 /// All that a model is given for one answer.

@@ -44,7 +44,7 @@ impl Persona {
 }
 
 /// The first line of a prompt file may be its title: not meant for the model. So the predecessor read them.
-fn without_heading(text: &str) -> String {
+pub(crate) fn without_heading(text: &str) -> String {
     let text = text.trim_start_matches('\u{feff}').trim();
     let body = match text.split_once('\n') {
         Some((first, rest)) if first.starts_with("# ") => rest,

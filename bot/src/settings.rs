@@ -10,8 +10,8 @@ use daemon_kit::text::{Language, Text};
 
 use crate::distress::Distress;
 use crate::llm::ModelName;
-use crate::manners::Law;
-use crate::persona::Persona;
+use crate::manners::{Law, normal};
+use crate::persona::{Persona, without_heading};
 use crate::prices::Prices;
 
 mod file;
@@ -25,6 +25,11 @@ use file::{File, PersonaEntry};
 const SIZE_LIMIT: u64 = 256 * 1024;
 /// The predecessor's persona, beside the YAML or in the working directory.
 const PREDECESSOR_PROMPT: &str = "prompts/system_prompt.md";
+/// By which it judged whether to speak unasked, and what it told the model then.
+const PREDECESSOR_JUDGE: &str = "prompts/eavesdrop_judge_prompt.md";
+const PREDECESSOR_REMARK: &str = "prompts/eavesdrop_response_prompt.md";
+/// What the built-in companion answers to.
+const NAMES: [&str; 3] = ["ことのは", "コトノハ", "kotonoha"];
 
 /// What one channel has of its own; `None` = as everywhere.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -37,6 +42,8 @@ pub struct Channel {
     pub streaming: Option<bool>,
     /// Whether we may listen unasked.
     pub eavesdrop: Option<bool>,
+    /// When we never speak unasked there; `Some(None)` = at no time of the day.
+    pub quiet_hours: Option<Option<Hours>>,
     /// Who answers there first.
     pub model: Option<ModelName>,
     /// Whether our replies arrive without a sound.
@@ -58,8 +65,14 @@ pub struct Settings {
     pub footer: bool,
     /// Whether our replies arrive without a sound.
     pub silent: bool,
-    /// When we never speak unasked.
+    /// When we never speak unasked, where a channel has no hours of its own.
     pub quiet_hours: Option<Hours>,
+    /// What we are called, as [`normal`] has it.
+    pub names: Vec<String>,
+    /// The predecessor's words to the judge of unasked speech, if they are there.
+    pub judge_prompt: Option<String>,
+    /// The predecessor's words for speaking unasked, if they are there.
+    pub remark_prompt: Option<String>,
     /// Whether the persona is the predecessor's.
     pub is_taken_over: bool,
 }
@@ -106,6 +119,9 @@ impl Settings {
             footer: false,
             silent: false,
             quiet_hours: None,
+            names: names(&[]),
+            judge_prompt: None,
+            remark_prompt: None,
             is_taken_over: false,
         }
     }
@@ -173,6 +189,16 @@ impl Settings {
         self.channels.iter().map(|(id, channel)| (*id, channel))
     }
 
+    /// When we never speak unasked in `channel`.
+    #[must_use]
+    pub fn quiet_hours_of(&self, channel: u64) -> Option<Hours> {
+        let own = self
+            .channels
+            .get(&channel)
+            .and_then(|channel| channel.quiet_hours);
+        own.unwrap_or(self.quiet_hours)
+    }
+
     /// A persona by its name; an unknown one is the usual one.
     #[must_use]
     pub fn persona_named(&self, name: Option<&str>) -> &Persona {
@@ -186,25 +212,46 @@ impl Settings {
     }
 
     /// Without a persona of the owner's, the predecessor's prompt goes on speaking.
+    /// Its words about speaking unasked do so in any case.
     fn take_over(&mut self, path: &Path, language: Language) {
+        let own = |name| taken_over(path, name).map(|text| without_heading(&text));
+        self.judge_prompt = own(PREDECESSOR_JUDGE);
+        self.remark_prompt = own(PREDECESSOR_REMARK);
         if !self.personas.is_empty() {
             return;
         }
-        let beside = path.parent().map(|dir| dir.join(PREDECESSOR_PROMPT));
-        let found = beside
-            .into_iter()
-            .chain([PathBuf::from(PREDECESSOR_PROMPT)])
-            .find_map(|place| {
-                let is_small =
-                    std::fs::metadata(&place).is_ok_and(|found| found.len() <= SIZE_LIMIT);
-                is_small
-                    .then(|| std::fs::read_to_string(&place).ok())
-                    .flatten()
-            });
-        if let Some(prompt) = found.filter(|prompt| !prompt.trim().is_empty()) {
+        if let Some(prompt) = taken_over(path, PREDECESSOR_PROMPT) {
             self.persona = Persona::own(&prompt, self.persona.law.clone(), language);
             self.is_taken_over = true;
         }
+    }
+}
+
+/// A file of the predecessor's, beside the YAML or in the working directory.
+fn taken_over(path: &Path, name: &str) -> Option<String> {
+    let beside = path.parent().map(|dir| dir.join(name));
+    let found = beside
+        .into_iter()
+        .chain([PathBuf::from(name)])
+        .find_map(|place| {
+            let is_small = std::fs::metadata(&place).is_ok_and(|found| found.len() <= SIZE_LIMIT);
+            is_small
+                .then(|| std::fs::read_to_string(&place).ok())
+                .flatten()
+        });
+    found.filter(|prompt| !prompt.trim().is_empty())
+}
+
+fn names(own: &[String]) -> Vec<String> {
+    let own: Vec<String> = own
+        .iter()
+        .map(|name| normal(name).trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .collect();
+    if own.is_empty() {
+        NAMES.map(str::to_owned).to_vec()
+    } else {
+        own
     }
 }
 
@@ -258,7 +305,10 @@ fn assemble(file: File, text: &str, language: Language) -> Result<Settings, (Opt
         distress: Distress::new(&file.distress.words, file.distress.card.as_deref()),
         footer: file.footer.is_some_and(|switch| switch.0),
         silent: file.silent.is_some_and(|switch| switch.0),
-        quiet_hours: file.quiet_hours,
+        quiet_hours: file.quiet_hours.and_then(|quiet| quiet.0),
+        names: names(&file.names),
+        judge_prompt: None,
+        remark_prompt: None,
         is_taken_over: false,
     })
 }

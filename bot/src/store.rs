@@ -5,6 +5,7 @@
 //! commit.
 
 mod again;
+mod consent;
 mod forget;
 mod history;
 mod import;

@@ -6,6 +6,7 @@ mod enclosures;
 mod gate;
 mod listen;
 mod outcome;
+mod remark;
 mod speaker;
 mod ways;
 mod wish;
@@ -25,6 +26,7 @@ use crate::limits::{Busy, Limits, Urgency};
 use crate::llm::{self, Models, Prompt};
 use crate::manners::Leave;
 use crate::notes::Note;
+use crate::overhear::Ears;
 use crate::owner::Owner;
 use crate::prompt;
 use crate::purse::Purse;
@@ -37,6 +39,7 @@ use listen::Heard;
 pub use outcome::Outcome;
 pub(crate) use outcome::disk_trouble;
 use outcome::{Ended, Trouble};
+pub use remark::remark;
 use speaker::Speaker;
 use ways::Ways;
 pub use wish::Wish;
@@ -64,6 +67,8 @@ pub struct Rooms {
     pub manner: Manner,
     /// What holds in each channel.
     pub channels: Channels,
+    /// What is heard unasked.
+    pub ears: Ears,
     /// What the YAML says, as it is now.
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Our own id, once Discord has told it.
@@ -210,6 +215,10 @@ async fn is_gone(rooms: &Rooms, turn: &mut Turn) -> bool {
             let now = message.into_inbound(rooms.me());
             turn.inbound.attachments = now.attachments;
             turn.inbound.quoted = now.quoted;
+            // Words of distress are not kept: they are read again where they stand.
+            if turn.inbound.text.is_empty() {
+                turn.inbound.text = now.text;
+            }
         }
         Ok(None) => {}
         Err(error) => {
@@ -231,6 +240,9 @@ async fn straight_line(rooms: &Rooms, turn: &Turn, place: &mut Place) -> Result<
         }
         place.channel = channel;
         return Ok(Ended::adopted(text, ids));
+    }
+    if turn.way == Way::Unasked {
+        return Ok(remark::left_behind(standing));
     }
     if turn.is_expired && matches!(standing, Standing::None) {
         return Ok(Ended::silent(State::Expired));
@@ -254,7 +266,12 @@ async fn speak(rooms: &Rooms, turn: &Turn, speaker: &mut Speaker<'_>) -> Result<
             .distress
             .card(rooms.manner.language)
             .to_owned();
-        return speaker.whole(&card).await;
+        let ended = speaker.whole(&card).await?;
+        // Only that it was answered is kept.
+        return Ok(Ended {
+            answer: None,
+            ..ended
+        });
     }
     if let Err(busy) = wait_admitted(rooms, turn, speaker).await? {
         tracing::info!(event = "turn.busy", turn = turn.inbound.id, why = %busy, "asked to come back later");

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::request::{Button, MANAGE_CHANNELS, Request, may};
-use super::{again, channel, chat, definitions, mydata, people, speak, usage};
+use super::{again, channel, chat, definitions, mydata, overhear, people, speak, usage};
 use crate::discord::Interaction;
 use crate::discord::interaction::quiet_delay;
 use crate::discord::rest::{self, File};
@@ -105,7 +105,7 @@ pub struct Desk {
     pub again: mpsc::Sender<(Box<OpenTurn>, Again)>,
 }
 
-fn row(buttons: &[(Button, &'static str)]) -> Value {
+pub(super) fn row(buttons: &[(Button, &'static str)]) -> Value {
     if buttons.is_empty() {
         return json!([]);
     }
@@ -215,8 +215,16 @@ async fn work(
         Request::MyData => mydata::mydata(rooms, interaction).await,
         Request::Settings(asked) => Ok(settings(rooms, interaction, &asked).await?),
         Request::Usage => usage::usage(rooms, interaction).await,
-        Request::Why => Ok(Reply::new(chat::why(language))),
-        Request::Help => Ok(Reply::new(people::help(rooms))),
+        Request::Why | Request::Press(Button::Why) => {
+            Ok(Reply::new(overhear::why(rooms, interaction)))
+        }
+        Request::Press(Button::Hear(yes)) => overhear::consent(rooms, interaction, yes).await,
+        Request::Press(Button::Hush) => overhear::hush(rooms, interaction).await,
+        Request::Help => Ok(Reply::new(format!(
+            "{}\n\n{}",
+            people::help(rooms),
+            overhear::help(language)
+        ))),
         Request::Press(Button::Delete(turn)) => people::delete(rooms, interaction, turn).await,
         Request::Press(Button::Stop(_)) => Ok(again::stop(desk.stopping, language)),
         Request::Press(Button::Again(turn)) => again::again(rooms, interaction, turn, &desk).await,

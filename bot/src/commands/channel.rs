@@ -1,6 +1,6 @@
 //! What a channel has of its own: what the owner wrote into the YAML, and over it what `/settings` changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,9 @@ pub struct Changes {
     /// Who answers there first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// Whether we may listen unasked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eavesdrop: Option<bool>,
 }
 
 /// What holds in every channel.
@@ -36,6 +39,8 @@ pub struct Channels {
     settings: watch::Receiver<Arc<Settings>>,
     changes: RwLock<HashMap<u64, Changes>>,
     store: Store,
+    /// Where the environment lets us listen.
+    eavesdrops: Vec<u64>,
 }
 
 impl Channels {
@@ -46,6 +51,7 @@ impl Channels {
     pub async fn open(
         settings: watch::Receiver<Arc<Settings>>,
         store: Store,
+        eavesdrops: Vec<u64>,
     ) -> Result<Self, store::Error> {
         let stored = store.settings(PREFIX).await?;
         let changes = stored.into_iter().filter_map(|(name, value)| {
@@ -57,6 +63,7 @@ impl Channels {
             settings,
             changes,
             store,
+            eavesdrops,
         })
     }
 
@@ -73,8 +80,26 @@ impl Channels {
                 .model
                 .and_then(|model| model.parse().ok())
                 .or(written.model),
+            eavesdrop: changed
+                .eavesdrop
+                .or(written.eavesdrop)
+                .or(self.eavesdrops.contains(&channel).then_some(true)),
             ..written
         }
+    }
+
+    /// The channels in which we may listen unasked.
+    #[must_use]
+    pub fn listening(&self) -> HashSet<u64> {
+        let named: Vec<u64> = {
+            let written = self.settings.borrow();
+            let changes = self.changes.read().unwrap_or_else(PoisonError::into_inner);
+            let written = written.channels().map(|(id, _)| id);
+            let all = written.chain(changes.keys().copied());
+            all.chain(self.eavesdrops.iter().copied()).collect()
+        };
+        let is_on = |id: &u64| self.of(*id).eavesdrop == Some(true);
+        named.into_iter().filter(is_on).collect()
     }
 
     /// What `/settings` changed there.
@@ -116,6 +141,7 @@ pub(super) fn apply(
         match name.as_str() {
             "threads" => changes.threads = Some(switch),
             "streaming" => changes.streaming = Some(switch),
+            "eavesdrop" => changes.eavesdrop = Some(switch),
             "persona" if own.as_ref().is_none_or(|own| personas.contains(own)) => {
                 changes.persona = own;
             }

@@ -194,6 +194,7 @@ pub(super) async fn status(rooms: &Rooms, interaction: &Interaction) -> Result<R
         &rooms.manner,
         language,
     );
+    let rules = format!("{rules}\n{}", super::overhear::status(rooms, interaction));
     Ok(Reply::new(match language {
         Language::Ja => {
             format!("ここは{kind}です。返事に使えるメッセージは {count} 件です。\n{rules}")
@@ -248,15 +249,23 @@ pub(super) fn unknown_setting(name: &str, personas: &[String], language: Languag
     }
 }
 
-/// `/why`
+/// When we speak at all.
 pub(super) fn why(language: Language) -> &'static str {
     match language {
         Language::Ja => {
-            "わたしが話すのは、メンションされたとき、わたしのひらいたスレッドの中、ダイレクトメッセージ、コマンドやボタンを使ったときだけです。呼ばれていないときは、聞いてもいません。"
+            "わたしが話すのは、メンションされたとき、わたしのひらいたスレッドの中、ダイレクトメッセージ、コマンドやボタンを使ったときです。"
         }
         Language::En => {
-            "I speak only when I am mentioned, in threads that I opened, in direct messages, and when a command or button is used. Uncalled, I do not even listen."
+            "I speak only when I am mentioned, in threads that I opened, in direct messages, and when a command or button is used."
         }
+    }
+}
+
+/// What stands between two sentences.
+pub(super) fn space(language: Language) -> &'static str {
+    match language {
+        Language::Ja => "",
+        Language::En => " ",
     }
 }
 

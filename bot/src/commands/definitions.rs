@@ -196,6 +196,14 @@ fn settings(language: Language) -> Value {
             say("書きながら見せる", "Show the answer while it is written")
         ),
         option(
+            BOOLEAN,
+            "eavesdrop",
+            say(
+                "聞き耳 (聞いていいと言った人の言葉だけを聞く)",
+                "Listen unasked (to those who opt in alone)"
+            )
+        ),
+        option(
             STRING,
             "persona",
             say(

@@ -116,6 +116,8 @@ impl Record<'_> {
                 let who = match (said.role, language) {
                     ("member", Language::Ja) => "あなた",
                     ("member", Language::En) => "you",
+                    ("consent", Language::Ja) => "聞き耳への同意",
+                    ("consent", Language::En) => "you agreed",
                     (_, Language::Ja) => "わたし",
                     (_, Language::En) => "me",
                 };

@@ -42,6 +42,8 @@ pub(super) async fn forget(
     let now = daemon_kit::time::now();
     let place = (!everywhere).then(|| scope(interaction).to_string());
     let gone = rooms.store.forget(interaction.user(), place, now).await?;
+    let channel = (!everywhere).then(|| interaction.place());
+    rooms.ears.let_go(interaction.user(), channel);
     tracing::info!(
         event = "forget.done",
         messages = gone.messages,
@@ -57,13 +59,16 @@ pub(super) async fn forget(
             "忘れました (メッセージ {messages} 件)。\n\
              {held}\n\
              古いバックアップから戻すことがあっても、わたしはもう一度忘れます。\n\
-             Discord に表示されているメッセージそのものは、あなたが消すまで残ります。"
+             Discord に表示されているメッセージそのものは、あなたが消すまで残ります。\n\
+             聞き耳に「聞いていいよ」と言っていたことも取り消しました。残るのは、忘れてほしいと言われたという印 (あなたの ID と時刻) だけです。"
         ),
         Language::En => format!(
             "Forgotten ({messages} messages).\n\
              {held}\n\
              If an old backup is ever restored, I forget again.\n\
-             The messages that Discord shows stay until you delete them."
+             The messages that Discord shows stay until you delete them.\n\
+             If you had allowed me to hear you unasked, that is taken back too. What stays is a mark that you asked to be \
+             forgotten (your id and the time)."
         ),
     }))
 }
@@ -99,7 +104,8 @@ pub(super) async fn delete(
 
 /// What can be done here, what is kept, who can read it, how it is forgotten.
 pub(super) fn help(rooms: &Rooms) -> String {
-    let company = company(rooms);
+    let listening = rooms.channels.listening();
+    let company = company(rooms, listening.into_iter().next());
     match rooms.manner.language {
         Language::Ja => format!(
             "**できること**\n\
@@ -138,11 +144,18 @@ pub(super) fn help(rooms: &Rooms) -> String {
     }
 }
 
-/// Who gets to read what is sent to the models.
-fn company(rooms: &Rooms) -> String {
+/// Who gets to read what is sent to the models; with the judge's, where we listen in the channel given.
+#[must_use]
+pub fn company(rooms: &Rooms, listening: Option<u64>) -> String {
     let config = rooms.models.config();
-    let mut companies: Vec<&str> = std::iter::once(&config.model)
+    let own = listening.and_then(|channel| rooms.channels.of(channel).model);
+    let judge = listening.map(|_| rooms.ears.judge());
+    let mut companies: Vec<&str> = own
+        .as_ref()
+        .into_iter()
+        .chain(std::iter::once(&config.model))
         .chain(&config.fallbacks)
+        .chain(judge)
         .map(
             |model| match (config.is_free(model), rooms.manner.language) {
                 (true, Language::Ja) => "この機械か家の中",
@@ -151,6 +164,11 @@ fn company(rooms: &Rooms) -> String {
             },
         )
         .collect();
-    companies.dedup();
+    let mut seen = Vec::new();
+    companies.retain(|company| {
+        let is_new = !seen.contains(company);
+        seen.push(*company);
+        is_new
+    });
     companies.join(", ")
 }

@@ -68,6 +68,12 @@ pub enum Button {
     Thanks,
     /// Leave everything as it is.
     Keep,
+    /// I may be heard unasked in this channel, or not.
+    Hear(bool),
+    /// Be quiet in this channel for a while.
+    Hush,
+    /// Why we spoke.
+    Why,
 }
 
 impl Button {
@@ -84,6 +90,10 @@ impl Button {
             Self::More(_) => "more",
             Self::Thanks => "thanks",
             Self::Keep => "keep",
+            Self::Hear(true) => "ear:yes",
+            Self::Hear(false) => "ear:no",
+            Self::Hush => "ear:hush",
+            Self::Why => "ear:why",
         };
         id.to_owned()
     }
@@ -123,6 +133,10 @@ impl Request {
                 "more" => Button::More(under),
                 "thanks" => Button::Thanks,
                 "keep" => Button::Keep,
+                "ear:yes" => Button::Hear(true),
+                "ear:no" => Button::Hear(false),
+                "ear:hush" => Button::Hush,
+                "ear:why" => Button::Why,
                 id => match of_turn(id) {
                     Some(button) => button,
                     None => return Self::Unknown,

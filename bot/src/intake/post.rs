@@ -36,7 +36,7 @@ impl Intake {
             user: inbound.author,
             way,
             said_at: inbound.said_at,
-            text: inbound.text.clone(),
+            text: kept_words(&self.rooms, &inbound.text),
         };
         let unstored = Unstored::new(&self.unstored);
         let beginning = tokio::spawn(begin(
@@ -91,6 +91,7 @@ impl Intake {
         if let Some(running) = self.running.get(&id) {
             running.wish.send_replace(Wish::Gone);
         }
+        self.unhear(id);
         let rooms = Arc::clone(&self.rooms);
         self.conversations
             .aside(async move { erase(&rooms, id).await });
@@ -115,6 +116,15 @@ impl Intake {
             Some(_) => Stopping::NotTheirs,
             None => Stopping::Over,
         })
+    }
+}
+
+/// What is kept of a question: nothing of words of distress, which bring the card and go no further.
+fn kept_words(rooms: &Rooms, text: &str) -> String {
+    if rooms.settings.borrow().distress.is_in(text) {
+        String::new()
+    } else {
+        text.to_owned()
     }
 }
 

@@ -70,6 +70,7 @@ pub(super) fn order(config: &Config, choice: &Choice) -> Vec<ModelName> {
             .chain(std::iter::once(&config.model))
             .collect(),
         Choice::Named(name) => std::iter::once(name).chain(usual).collect(),
+        Choice::Only(name) => vec![name],
     };
     let mut order: Vec<ModelName> = Vec::with_capacity(all.len());
     for name in all {

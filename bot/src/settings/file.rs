@@ -16,7 +16,9 @@ pub(super) struct File {
     pub(super) manners: Option<Switch>,
     pub(super) footer: Option<Switch>,
     pub(super) silent: Option<Switch>,
-    pub(super) quiet_hours: Option<Hours>,
+    pub(super) quiet_hours: Option<Quiet>,
+    #[serde(deserialize_with = "or_empty")]
+    pub(super) names: Vec<String>,
     pub(super) persona: Option<String>,
     #[serde(deserialize_with = "or_empty")]
     pub(super) personas: BTreeMap<String, PersonaEntry>,
@@ -53,6 +55,7 @@ pub(super) struct ChannelEntry {
     threads: Option<Switch>,
     streaming: Option<Switch>,
     eavesdrop: Option<Switch>,
+    quiet_hours: Option<Quiet>,
     silent: Option<Switch>,
     model: Option<Model>,
 }
@@ -65,6 +68,7 @@ impl ChannelEntry {
             threads: value(self.threads),
             streaming: value(self.streaming),
             eavesdrop: value(self.eavesdrop),
+            quiet_hours: self.quiet_hours.map(|quiet| quiet.0),
             silent: value(self.silent),
             model: self.model.map(|model| model.0),
         }
@@ -167,9 +171,20 @@ impl Hours {
     }
 }
 
-impl<'de> Deserialize<'de> for Hours {
+/// Quiet hours, or none on purpose: a channel may be freer than the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Quiet(pub(super) Option<Hours>);
+
+impl<'de> Deserialize<'de> for Quiet {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        scalar(from, "hours such as \"22:00-07:00\"", Self::parse)
+        scalar(
+            from,
+            "hours such as \"22:00-07:00\", or off",
+            |text| match text.to_ascii_lowercase().as_str() {
+                "off" | "false" | "no" => Some(Self(None)),
+                text => Hours::parse(text).map(|hours| Self(Some(hours))),
+            },
+        )
     }
 }
 

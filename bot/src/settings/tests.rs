@@ -74,7 +74,16 @@ fn personas_and_channels_are_read() {
     assert_eq!(settings.channel(2).eavesdrop, Some(true));
     assert_eq!(settings.channel(3), Channel::default());
     assert_eq!(settings.persona_named(Some("nobody")), &settings.persona);
+    assert_eq!(settings.names, ["ことのは", "コトノハ", "kotonoha"]);
     let night = settings.quiet_hours.unwrap();
+    assert_eq!(settings.quiet_hours_of(2), Some(night));
+    let own = parse(
+        "quiet_hours: 22:00-07:00\nnames: [ミケ, Mike Cat]\nchannels:\n  1: {quiet_hours: off}\n  2: {quiet_hours: \"12:00-13:00\"}\n",
+    );
+    assert_eq!(own.names, ["ミケ", "mike cat"]);
+    assert_eq!(own.quiet_hours_of(1), None);
+    assert!(own.quiet_hours_of(2).unwrap().contain(12 * 60 + 30));
+    assert!(own.quiet_hours_of(3).unwrap().contain(0));
     assert!(
         night.contain(23 * 60)
             && night.contain(0)
@@ -105,6 +114,10 @@ fn problems_name_their_line() {
         Some(2)
     );
     assert_eq!(line("quiet_hours: 22-7\n"), Some(1));
+    assert_eq!(
+        line("channels:\n  1:\n    quiet_hours: 25:00-7:00\n"),
+        Some(3)
+    );
     assert!(line("a: [\n").is_some());
     let (_, what) = Settings::parse("footer: perhaps", Language::Ja).unwrap_err();
     assert!(

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, State, Store, let_go, schema};
+use super::consent::CONSENT_SCOPE;
+use super::{Error, Scope, State, Store, let_go, schema};
 
 /// The file of tombstones, beside the database.
 const FORGOTTEN_FILE: &str = "forgotten.jsonl";
@@ -156,10 +157,44 @@ pub(super) fn apply_again(connection: &mut Connection) -> Result<(), Error> {
     Ok(())
 }
 
-fn carry_out(connection: &Connection, stone: &Tombstone) -> Result<Forgotten, Error> {
+pub(super) fn carry_out(connection: &Connection, stone: &Tombstone) -> Result<Forgotten, Error> {
+    let gone = match stone.scope.strip_prefix(CONSENT_SCOPE) {
+        // Taken back, not forgotten: words stay.
+        Some(channel) => {
+            take_consent(connection, stone, channel.parse().ok())?;
+            Forgotten::default()
+        }
+        None => forget_words(connection, stone)?,
+    };
+    connection.execute(
+        "INSERT INTO tombstones (user, scope, until_ms) VALUES (?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET until_ms = max(until_ms, excluded.until_ms)",
+        params![stone.user as i64, stone.scope, stone.until_ms],
+    )?;
+    Ok(gone)
+}
+
+/// Takes consent back in one channel, or everywhere.
+fn take_consent(
+    connection: &Connection,
+    stone: &Tombstone,
+    channel: Option<u64>,
+) -> Result<(), Error> {
+    let gone = connection.execute(
+        "DELETE FROM consents WHERE user = ?1 AND at_ms <= ?2 AND (?3 IS NULL OR channel = ?3)",
+        params![
+            stone.user as i64,
+            stone.until_ms,
+            channel.map(|id| id as i64)
+        ],
+    )?;
+    let_go::note(connection, let_go::Cause::Forgotten, gone)
+}
+
+fn forget_words(connection: &Connection, stone: &Tombstone) -> Result<Forgotten, Error> {
     let user = stone.user as i64;
     let within = "(?3 = '' OR conversation IN (SELECT id FROM conversations WHERE scope = ?3))";
-    let messages = connection.execute(
+    let mut messages = connection.execute(
         &format!(
             "DELETE FROM messages WHERE {within} AND (
                 (user = ?1 AND at_ms <= ?2)
@@ -167,6 +202,7 @@ fn carry_out(connection: &Connection, stone: &Tombstone) -> Result<Forgotten, Er
         ),
         params![user, stone.until_ms, stone.scope],
     )?;
+    messages += forget_heard(connection, stone)?;
     let_go::note(connection, let_go::Cause::Forgotten, messages)?;
     let turns = connection.execute(
         &format!(
@@ -176,12 +212,44 @@ fn carry_out(connection: &Connection, stone: &Tombstone) -> Result<Forgotten, Er
         ),
         params![user, stone.until_ms, stone.scope],
     )?;
-    connection.execute(
-        "INSERT INTO tombstones (user, scope, until_ms) VALUES (?1, ?2, ?3)
-         ON CONFLICT DO UPDATE SET until_ms = max(until_ms, excluded.until_ms)",
-        params![user, stone.scope, stone.until_ms],
-    )?;
     Ok(Forgotten { messages, turns })
+}
+
+/// What we said unasked may hold the words of anyone who was heard: it goes, and with it the consent there.
+fn forget_heard(connection: &Connection, stone: &Tombstone) -> Result<usize, Error> {
+    let channel = match stone.scope.parse() {
+        Ok(Scope::Pair { channel, .. } | Scope::Overheard(channel)) => Some(channel),
+        Err(()) if stone.scope.is_empty() => None,
+        // Forgotten in a thread: nothing of that is heard.
+        Ok(_) | Err(()) => return Ok(0),
+    };
+    take_consent(connection, stone, channel)?;
+    let theirs = "(SELECT h.turn FROM heard h JOIN turns t ON t.id = h.turn
+         WHERE h.user = ?1 AND t.accepted_ms <= ?2 AND (?3 IS NULL OR t.channel = ?3))";
+    let meant = params![
+        stone.user as i64,
+        stone.until_ms,
+        channel.map(|id| id as i64)
+    ];
+    let gone = connection.execute(
+        &format!("DELETE FROM messages WHERE turn IN {theirs}"),
+        meant,
+    )?;
+    // The turn may be by another's message: it does not name this member any more.
+    connection.execute(
+        &format!(
+            "UPDATE turns SET replies = NULL, user = CASE user WHEN ?1 THEN 0 ELSE user END,
+                state = CASE state WHEN 0 THEN {} ELSE state END WHERE id IN {theirs}",
+            State::Removed.code()
+        ),
+        meant,
+    )?;
+    let heard = connection.execute(
+        &format!("DELETE FROM heard WHERE user = ?1 AND turn IN {theirs}"),
+        meant,
+    )?;
+    let_go::note(connection, let_go::Cause::Forgotten, heard)?;
+    Ok(gone)
 }
 
 fn forgotten_file(database: &Path) -> PathBuf {
@@ -206,7 +274,7 @@ fn read_tombstones(database: &Path) -> Result<BTreeSet<Tombstone>, Error> {
 }
 
 /// Appends durably: the tombstone must outlive the database it was carried out in.
-fn write_tombstone(database: &Path, stone: &Tombstone) -> Result<(), Error> {
+pub(super) fn write_tombstone(database: &Path, stone: &Tombstone) -> Result<(), Error> {
     use std::os::unix::fs::OpenOptionsExt;
     let path = forgotten_file(database);
     let text = serde_json::to_string(stone).map_err(|error| Error::File(error.to_string()))?;

@@ -97,7 +97,11 @@ impl Store {
                 "DELETE FROM messages WHERE at_ms < ?1",
                 [before.as_millisecond()],
             )?;
-            let_go::note(connection, let_go::Cause::Retired, gone)?;
+            let heard = connection.execute(
+                "DELETE FROM heard WHERE turn IN (SELECT id FROM turns WHERE accepted_ms < ?1)",
+                [before.as_millisecond()],
+            )?;
+            let_go::note(connection, let_go::Cause::Retired, gone + heard)?;
             Ok(gone)
         })
         .await

@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use serde::Serialize;
 
+use super::consent::CONSENT_SCOPE;
 use super::turns::{State, Way, instant};
 use super::{Error, Role, Store, schema};
 
@@ -13,7 +14,7 @@ use super::{Error, Role, Store, schema};
 pub struct Exported {
     /// Where it was said.
     pub scope: String,
-    /// `member` or `companion`.
+    /// `member`, `companion`, or `consent` (to being heard unasked; `scope` names the channel).
     pub role: &'static str,
     /// When, RFC 3339.
     pub at: String,
@@ -91,11 +92,18 @@ fn kept(connection: &Connection, user: u64) -> Result<Kept, Error> {
 }
 
 fn messages(connection: &Connection, user: u64) -> Result<Vec<Exported>, Error> {
-    let mut statement = connection.prepare(
+    // A command may look at a database that the running bot has not brought up to date yet.
+    let knows_hearing = schema::has_table(connection, "heard")?;
+    let heard = if knows_hearing {
+        "OR m.turn IN (SELECT turn FROM heard WHERE user = ?1)"
+    } else {
+        ""
+    };
+    let mut statement = connection.prepare(&format!(
         "SELECT c.scope, m.role, m.at_ms, m.text FROM messages m JOIN conversations c ON c.id = m.conversation
-         WHERE m.user = ?1 OR m.turn IN (SELECT id FROM turns WHERE user = ?1)
+         WHERE m.user = ?1 OR m.turn IN (SELECT id FROM turns WHERE user = ?1) {heard}
          ORDER BY c.id, coalesce(m.turn, 0), m.id",
-    )?;
+    ))?;
     let rows = statement.query_map([user as i64], |row| {
         Ok(Exported {
             scope: row.get(0)?,
@@ -105,6 +113,25 @@ fn messages(connection: &Connection, user: u64) -> Result<Vec<Exported>, Error> 
             },
             at: instant(row.get(2)?).to_string(),
             text: row.get(3)?,
+        })
+    })?;
+    let mut kept: Vec<Exported> = rows.collect::<Result<_, _>>()?;
+    if knows_hearing {
+        kept.extend(consents(connection, user)?);
+    }
+    Ok(kept)
+}
+
+/// Where a member has opted in to being heard.
+fn consents(connection: &Connection, user: u64) -> Result<Vec<Exported>, Error> {
+    let mut statement = connection
+        .prepare("SELECT channel, at_ms FROM consents WHERE user = ?1 ORDER BY channel")?;
+    let rows = statement.query_map([user as i64], |row| {
+        Ok(Exported {
+            scope: format!("{CONSENT_SCOPE}{}", row.get::<_, i64>(0)? as u64),
+            role: "consent",
+            at: instant(row.get(1)?).to_string(),
+            text: "may be heard unasked".to_owned(),
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

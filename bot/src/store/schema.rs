@@ -8,7 +8,7 @@ use super::{Error, let_go};
 
 /// The steps from nothing to the schema of today: each leads from the version of its place to the next one, and is never
 /// changed once it was released. A new version is a new step at the end.
-const STEPS: [&str; 1] = [VERSION_1];
+const STEPS: [&str; 2] = [VERSION_1, VERSION_2];
 
 /// The schema this program writes.
 pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
@@ -20,7 +20,7 @@ const PAGE_SIZE: u32 = 1024;
 /// Pages in the log before it is folded into the database: 2 MiB.
 const CHECKPOINT_PAGES: u32 = 2048;
 
-const VERSION_1: &str = "
+pub(super) const VERSION_1: &str = "
 CREATE TABLE conversations (
     id INTEGER PRIMARY KEY,
     scope TEXT NOT NULL UNIQUE,
@@ -81,6 +81,23 @@ CREATE TABLE tombstones (
     until_ms INTEGER NOT NULL,
     PRIMARY KEY (user, scope)
 ) WITHOUT ROWID;
+";
+
+/// Speaking unasked: who may be heard where, and whose words a remark was made from. A version of its own: a program that
+/// does not know these tables could not forget what is in them.
+const VERSION_2: &str = "
+CREATE TABLE consents (
+    channel INTEGER NOT NULL,
+    user INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (channel, user)
+) WITHOUT ROWID;
+CREATE TABLE heard (
+    turn INTEGER NOT NULL,
+    user INTEGER NOT NULL,
+    PRIMARY KEY (turn, user)
+) WITHOUT ROWID;
+CREATE INDEX turns_unasked ON turns (channel, id) WHERE way = 4;
 ";
 
 /// Tables that came later and change none of the others: an older program simply does not look at them, so they are
@@ -236,8 +253,9 @@ mod tests {
     use super::*;
 
     /// What the next version might add.
-    const NEXT: [&str; 2] = [
+    const NEXT: [&str; 3] = [
         VERSION_1,
+        VERSION_2,
         "CREATE TABLE later (id INTEGER PRIMARY KEY); INSERT INTO later VALUES (7);",
     ];
 
@@ -254,7 +272,7 @@ mod tests {
             .execute("INSERT INTO settings VALUES ('kept', 'yes')", [])
             .unwrap();
         upgrade(&connection, &path, &NEXT).unwrap();
-        assert_eq!(user_version(&connection).unwrap(), 2);
+        assert_eq!(user_version(&connection).unwrap(), 3);
         assert!(has_table(&connection, "later").unwrap());
         // Once is enough.
         upgrade(&connection, &path, &NEXT).unwrap();
@@ -265,7 +283,7 @@ mod tests {
         // The older version refuses what it does not know, and goes on with the copy.
         let refused = open(&path).unwrap_err();
         assert!(
-            matches!(refused, Error::Newer { found: 2, known: 1 }),
+            matches!(refused, Error::Newer { found: 3, known: 2 }),
             "{refused}"
         );
         daemon_kit::publish::remove(&path).unwrap();
@@ -278,7 +296,7 @@ mod tests {
                 |row| row.get(0),
             )
             .unwrap();
-        assert_eq!((user_version(&back).unwrap(), kept.as_str()), (1, "yes"));
+        assert_eq!((user_version(&back).unwrap(), kept.as_str()), (2, "yes"));
         assert!(!has_table(&back, "later").unwrap());
     }
 
@@ -287,9 +305,9 @@ mod tests {
         let room = tempfile::tempdir().unwrap();
         let path = room.path().join("sessions.db");
         let connection = open(&path).unwrap();
-        let broken = [VERSION_1, "CREATE TABLE later (id); NONSENSE"];
+        let broken = [VERSION_1, VERSION_2, "CREATE TABLE later (id); NONSENSE"];
         assert!(upgrade(&connection, &path, &broken).is_err());
-        assert_eq!(user_version(&connection).unwrap(), 1);
+        assert_eq!(user_version(&connection).unwrap(), 2);
         assert!(!has_table(&connection, "later").unwrap());
     }
 

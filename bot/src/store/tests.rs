@@ -613,3 +613,191 @@ async fn a_mention_writes_less_than_twenty_kilobytes() {
     assert!(mean < 20_000, "{mean} bytes of log a mention");
     close(store, closing).await;
 }
+
+#[tokio::test]
+async fn a_database_of_version_1_is_migrated_and_set_aside_first() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let room = room();
+    {
+        let connection = Connection::open(&room.path).unwrap();
+        connection.execute_batch(schema::VERSION_1).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO conversations VALUES (1, 'thread:5', 1, 0, 1);
+                 INSERT INTO turns VALUES (7, 1, 10, 1, 3, 2, 1, 5, 6, 10, '8');
+                 INSERT INTO messages VALUES (1, 1, 7, 0, 3, 5, 'old word');",
+            )
+            .unwrap();
+    }
+    // A command may look before the bot has migrated.
+    assert_eq!(Store::kept_of(&room.path, 3).unwrap().messages.len(), 1);
+    let copies = || import::set_aside_copies(&room.path).unwrap();
+    let (store, closing) = open(&room);
+    assert_eq!(texts(&store, Scope::Thread(5), 9).await, ["old word"]);
+    assert!(store.consents().await.unwrap().is_empty());
+    close(store, closing).await;
+    let aside = copies();
+    assert_eq!(aside.len(), 1);
+    let old = Connection::open(&aside[0]).unwrap();
+    let version: i64 = old
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .unwrap();
+    let words: String = old
+        .query_row("SELECT text FROM messages", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!((version, words.as_str()), (1, "old word"));
+    let mode = std::fs::metadata(&aside[0]).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "as private as the database");
+    // Once: the next start finds nothing to do, and a new database sets nothing aside.
+    let (store, closing) = open(&room);
+    close(store, closing).await;
+    assert_eq!(copies().len(), 1);
+    let version: i64 = Connection::open(&room.path)
+        .unwrap()
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(version, SCHEMA_VERSION);
+}
+
+fn remark(id: u64, user: u64) -> NewTurn {
+    NewTurn {
+        own: false,
+        channel: 10,
+        way: Way::Unasked,
+        text: "never stored".to_owned(),
+        ..question(id, Scope::Overheard(10), user, "")
+    }
+}
+
+#[tokio::test]
+async fn consent_outlives_a_restart_and_a_no_outlives_a_restore() {
+    let room = room();
+    let (store, closing) = open(&room);
+    for (channel, user) in [(10, 3), (10, 4), (11, 3)] {
+        store.consent(channel, user, at(100)).await.unwrap();
+    }
+    store.fold().await.unwrap();
+    let backup = std::fs::read(&room.path).unwrap();
+    store.withdraw_consent(10, 3, at(50)).await.unwrap();
+    store.withdraw_consent(10, 99, at(200)).await.unwrap();
+    close(store, closing).await;
+    let (store, closing) = open(&room);
+    let mut left = store.consents().await.unwrap();
+    left.sort_unstable();
+    assert_eq!(left, [(10, 4), (11, 3)]);
+    close(store, closing).await;
+    // An older database comes back, with the file of tombstones beside it.
+    std::fs::write(&room.path, backup).unwrap();
+    let (store, closing) = open(&room);
+    let mut left = store.consents().await.unwrap();
+    left.sort_unstable();
+    assert_eq!(
+        left,
+        [(10, 4), (11, 3)],
+        "nobody is heard again by a restore"
+    );
+    // Given anew it holds, whatever the clock says.
+    store.consent(10, 3, at(1)).await.unwrap();
+    close(store, closing).await;
+    let (store, closing) = open(&room);
+    assert_eq!(store.consents().await.unwrap().len(), 3);
+    close(store, closing).await;
+    let lines = std::fs::read_to_string(room.path.with_file_name("forgotten.jsonl")).unwrap();
+    assert!(
+        !lines.contains("99"),
+        "a no without a yes leaves no trace: {lines}"
+    );
+}
+
+#[tokio::test]
+async fn forgetting_takes_what_was_said_after_hearing_and_the_consent() {
+    let room = room();
+    let (store, closing) = open(&room);
+    for user in [3, 4] {
+        store.consent(10, user, at(100)).await.unwrap();
+        store.consent(11, user, at(100)).await.unwrap();
+    }
+    for (id, channel, people) in [(20, 10, vec![3, 4]), (21, 11, vec![3]), (22, 10, vec![4])] {
+        let turn = NewTurn {
+            channel,
+            scope: Scope::Overheard(channel),
+            ..remark(id, 4)
+        };
+        store.begin_remark(turn, people, at(200)).await.unwrap();
+        let said = answer(id, Scope::Overheard(channel), &format!("remark-{id}"));
+        store.finish_turn(said).await.unwrap();
+    }
+    let remarks = async |store: &Store| {
+        let mut texts = texts(store, Scope::Overheard(10), 99).await;
+        texts.extend(self::texts(store, Scope::Overheard(11), 99).await);
+        texts
+    };
+    assert_eq!(
+        remarks(&store).await,
+        ["remark-20", "remark-22", "remark-21"]
+    );
+    let mine = store.kept(3).await.unwrap().messages;
+    let shown: Vec<(&str, &str)> = mine
+        .iter()
+        .map(|row| (row.role, row.scope.as_str()))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("companion", "eavesdrop:10"),
+            ("companion", "eavesdrop:11"),
+            ("consent", "consent:10"),
+            ("consent", "consent:11"),
+        ]
+    );
+    // Here: the channel's remarks and consent, not the other channel's.
+    let here = "pair:10:3".to_owned();
+    let gone = store.forget(3, Some(here), at(300)).await.unwrap();
+    assert_eq!(gone.messages, 1);
+    assert_eq!(remarks(&store).await, ["remark-22", "remark-21"]);
+    assert!(!store.consents().await.unwrap().contains(&(10, 3)));
+    assert!(store.consents().await.unwrap().contains(&(11, 3)));
+    store.forget(3, None, at(400)).await.unwrap();
+    assert!(store.kept(3).await.unwrap().messages.is_empty());
+    assert_eq!(remarks(&store).await, ["remark-22"]);
+    close(store, closing).await;
+    let connection = Connection::open(&room.path).unwrap();
+    let left: i64 = connection
+        .query_row("SELECT count(*) FROM heard WHERE user = 3", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    let stored: i64 = connection
+        .query_row(
+            "SELECT count(*) FROM messages WHERE text LIKE 'never%'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!((left, stored), (0, 0));
+}
+
+#[tokio::test]
+async fn when_we_spoke_last_outlives_a_restart() {
+    let room = room();
+    let (store, closing) = open(&room);
+    for id in [30, 31] {
+        store
+            .begin_remark(remark(id, 3), vec![3], at(1))
+            .await
+            .unwrap();
+    }
+    assert_eq!(
+        store
+            .begin_remark(remark(31, 3), vec![3], at(2))
+            .await
+            .unwrap(),
+        BeginTurn::Known(State::Open)
+    );
+    close(store, closing).await;
+    let (store, closing) = open(&room);
+    assert_eq!(store.last_remarks().await.unwrap(), [(10, 31)]);
+    close(store, closing).await;
+}

@@ -274,7 +274,11 @@ fn state_of(connection: &Connection, id: u64) -> Result<Option<State>, Error> {
     Ok(state.map(State::from_code))
 }
 
-fn begin(connection: &Connection, turn: &NewTurn, now: Timestamp) -> Result<BeginTurn, Error> {
+pub(super) fn begin(
+    connection: &Connection,
+    turn: &NewTurn,
+    now: Timestamp,
+) -> Result<BeginTurn, Error> {
     if let Some(state) = state_of(connection, turn.id)? {
         return Ok(BeginTurn::Known(state));
     }
@@ -293,6 +297,10 @@ fn begin(connection: &Connection, turn: &NewTurn, now: Timestamp) -> Result<Begi
             turn.way.code(),
             now.as_millisecond(),
         ])?;
+    // Nobody asked: what was heard is not stored.
+    if turn.way == Way::Unasked {
+        return Ok(BeginTurn::Started);
+    }
     let question = Said {
         role: Role::Member,
         user: Some(turn.user),
@@ -463,7 +471,8 @@ fn erase(connection: &Connection, id: u64) -> Result<Option<Erased>, Error> {
         "DELETE FROM messages WHERE conversation = ?1 AND turn = ?2",
         params![conversation, id as i64],
     )?;
-    let_go::note(connection, let_go::Cause::Erased, gone)?;
+    let heard = connection.execute("DELETE FROM heard WHERE turn = ?1", [id as i64])?;
+    let_go::note(connection, let_go::Cause::Erased, gone + heard)?;
     // The row itself stays: a replay of the deleted message must not start a new turn.
     connection.execute(
         "UPDATE turns SET state = ?2, replies = NULL WHERE id = ?1",

@@ -21,6 +21,7 @@ mod bot_https;
 mod bot_interactions;
 mod bot_life;
 mod bot_models;
+mod bot_overhear;
 mod bot_owner;
 mod bot_predecessor;
 mod bot_quiet;
