@@ -20,6 +20,9 @@ use crate::house::{NOBODY, binary};
 /// The service whose log it writes.
 pub const SERVICE: &str = "tester";
 
+/// Half a line, as a crash leaves it at the end of an active file.
+pub const TORN: &str = "{\"ts\":\"torn";
+
 /// Segments are closed by size or when it is told to, never by age.
 const NEVER: Duration = Duration::from_secs(1 << 40);
 

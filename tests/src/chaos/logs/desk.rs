@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::reading::{self, Shelf};
 use crate::archives;
-use crate::chaos::scribe::{Beginning, SERVICE, Scribe};
+use crate::chaos::scribe::{Beginning, SERVICE, Scribe, TORN};
 use crate::disk::Disk;
 use crate::house::{House, Launch, Running};
 
@@ -161,7 +161,7 @@ impl<'a> Desk<'a> {
                 .append(true)
                 .open(self.logs.join(format!("{SERVICE}.log")));
             // A full disk takes no half lines either.
-            drop(active.and_then(|mut file| file.write_all(b"{\"ts\":\"torn")));
+            drop(active.and_then(|mut file| file.write_all(TORN.as_bytes())));
         }
         Ok(())
     }
@@ -348,7 +348,13 @@ impl<'a> Desk<'a> {
             .arg(scratch.path())
             .status()?;
         ensure!(unpacked.success(), "stock tar cannot open the archive");
-        let held = reading::shelf(&scratch.path().join("logs"))?;
+        let logs = scratch.path().join("logs");
+        // Killed before its first line: there is nothing to back up yet.
+        let held = if logs.exists() {
+            reading::shelf(&logs)?
+        } else {
+            Shelf::new()
+        };
         self.compare(&counted(&held)).context("the backup")?;
         for entry in fs::read_dir(&backups)? {
             let path = entry?.path();

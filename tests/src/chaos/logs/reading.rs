@@ -81,7 +81,8 @@ fn numbers(text: &[u8], name: &str) -> Result<Vec<u64>> {
 /// # Errors
 /// When a line of it is not whole.
 pub fn found(output: &str) -> Result<Vec<u64>> {
-    let lines = output.lines();
+    // Half a line in the active file is shown as it stands, until its writer sets it aside.
+    let lines = output.lines().filter(|line| *line != scribe::TORN);
     lines.map(|line| scribe::number(line.as_bytes())).collect()
 }
 
