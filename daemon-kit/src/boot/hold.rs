@@ -116,13 +116,17 @@ impl Trouble {
     }
 
     fn say(&self) {
+        let mut pasted = Vec::new();
         for line in &self.lines {
             let mut rows = line.lines();
             let first = rows.next().unwrap_or_default();
             tracing::error!(event = self.event, "{first}");
-            // On rows of their own, so that they can be copied as they are.
+            // On rows of their own, so that they can be copied as they are; several folders of one owner need them once.
             for paste in rows {
-                tracing::warn!(event = "start.paste", "{paste}");
+                if !pasted.contains(&paste) {
+                    tracing::warn!(event = "start.paste", "{paste}");
+                    pasted.push(paste);
+                }
             }
         }
     }

@@ -1,6 +1,8 @@
 //! The checks that all three programs share: directories, owners, file systems, space, clock.
 
+use std::collections::hash_map::RandomState;
 use std::fs;
+use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -241,9 +243,11 @@ fn foreign(path: &Path, name: &str, found: &fs::Metadata, what: Text, evidence: 
         .with_paste([format!("PUID={uid}"), format!("PGID={gid}")])
 }
 
-/// Creates, syncs, renames and removes a small file, as everything that follows will.
+/// Creates, syncs, renames and removes a small file, as everything that follows will. Its name is nobody else's: the first
+/// process of every container has the same number, and three of them may try one folder at the same moment.
 fn probe(dir: &Path) -> io::Result<()> {
-    let path = dir.join(format!("{PROBE}{}", std::process::id()));
+    let chance = RandomState::new().build_hasher().finish();
+    let path = dir.join(format!("{PROBE}{}-{chance:016x}", std::process::id()));
     publish::write(&path, b"probe", 0o600)?;
     publish::remove(&path)?;
     clear_probes(dir);

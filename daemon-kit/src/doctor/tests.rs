@@ -45,6 +45,22 @@ fn a_probe_that_a_killed_process_left_is_cleared_and_a_young_one_is_not() {
 }
 
 #[test]
+fn many_may_try_one_directory_at_the_same_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..40 {
+                    let finding = directory(dir.path(), "logs", true);
+                    assert_eq!(finding.severity, Severity::Fine, "{}", finding.line());
+                }
+            });
+        }
+    });
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_directory_of_the_system_is_refused_with_both_owners() {
     // /proc refuses every writer, root too.
     let finding = directory(Path::new("/proc"), "logs", true);
