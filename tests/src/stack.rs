@@ -146,11 +146,12 @@ pub fn give(path: &Path, (uid, gid): (u32, u32)) {
 /// One owner's folder and compose project. Dropping it takes everything away.
 #[derive(Debug)]
 pub struct Stack {
+    // First, so that its containers are gone before the images that they run.
+    project: Project,
     /// The engine it lives on.
     pub engine: Engine,
     /// Its images.
     pub images: Arc<Images>,
-    project: Project,
     files: Vec<&'static str>,
     name: String,
     folder: PathBuf,
