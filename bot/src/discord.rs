@@ -147,7 +147,10 @@ mod tests {
     }
 
     #[test]
-    fn nonces_fit() {
+    fn nonces_fit_and_are_the_same_in_every_life() {
         assert!(nonce(u64::MAX, 999).len() <= 25);
+        assert_eq!(nonce(7, 1), nonce(7, 1));
+        assert_ne!(nonce(7, 0), nonce(7, 1));
+        assert_ne!(nonce(7, 0), nonce(8, 0));
     }
 }

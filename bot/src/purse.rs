@@ -33,6 +33,16 @@ struct Month {
     name: String,
 }
 
+impl Month {
+    /// What was spent in another month counts for nothing in this one.
+    fn turn_to(&mut self, name: String) {
+        if self.name != name {
+            self.ledger.begin(0);
+            self.name = name;
+        }
+    }
+}
+
 /// The month's money is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Empty;
@@ -124,10 +134,7 @@ impl Purse {
     fn with_month<T>(&self, work: impl FnOnce(&mut Month) -> T) -> T {
         let name = month(&self.0.zone);
         let mut month = self.0.month.lock().unwrap_or_else(PoisonError::into_inner);
-        if month.name != name {
-            month.ledger.begin(0);
-            month.name = name;
-        }
+        month.turn_to(name);
         work(&mut month)
     }
 
@@ -280,4 +287,24 @@ fn unknown_price(model: &str) -> Text {
             "The price of {model} is not known, so it is counted as the dearest known. Please write its price under prices in config/kotonoha.yaml."
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_month_begins_with_the_whole_of_its_money() {
+        let mut month = Month {
+            ledger: Ledger::new(1.0, 1_000_000),
+            name: "2026-11".to_owned(),
+        };
+        let mut asked = |name: &str| {
+            month.turn_to(name.to_owned());
+            month.ledger.reserve(budget::Purpose::Asked, 1)
+        };
+        assert_eq!(asked("2026-11"), Verdict::Closed);
+        assert_eq!(asked("2026-12"), Verdict::Open);
+        assert_eq!(asked("2026-12"), Verdict::Open);
+    }
 }

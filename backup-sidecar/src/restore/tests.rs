@@ -278,6 +278,22 @@ fn requests_to_forget_outlive_a_restore() {
 }
 
 #[test]
+fn requests_to_forget_outlive_the_disk_of_the_data() {
+    let home = Home::new();
+    home.write("sessions.db", 1..=5);
+    let older = home.backup();
+    fs::write(home.data(forgotten::FILE), "{\"user\":1}\n").unwrap();
+    home.backup();
+    // A new disk, and an archive from before the request.
+    fs::remove_dir_all(home.data("")).unwrap();
+    in_place(&home.config, &older, &Watch::command()).unwrap();
+    assert_eq!(
+        fs::read_to_string(home.data(forgotten::FILE)).unwrap(),
+        "{\"user\":1}\n"
+    );
+}
+
+#[test]
 fn anywhere_else_is_restored_whole() {
     let home = Home::new();
     home.write("sessions.db", 1..=5);

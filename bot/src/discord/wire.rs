@@ -278,6 +278,10 @@ mod tests {
             serde_json::json!({"id": "7", "channel_id": "5", "webhook_id": "6", "author": {"id": "6"}}),
         );
         assert!(hook.by_bot);
+        let program = message(
+            serde_json::json!({"id": "7", "channel_id": "5", "author": {"id": "6", "bot": true}}),
+        );
+        assert!(program.by_bot);
     }
 
     #[test]

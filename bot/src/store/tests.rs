@@ -153,8 +153,16 @@ async fn history_is_in_the_order_of_talking_and_never_crosses_scopes() {
     );
     assert_eq!(texts(&store, here, 2).await, ["one", "first"]);
     assert_eq!(texts(&store, there, 9).await, ["secret", "hush"]);
+    // A question that is still open, or was closed without a word, is no part of what was talked about.
+    assert_eq!(
+        texts(&store, here, 9).await,
+        ["one", "first", "two", "second"]
+    );
     let short = store.history(here, 4, 8).await.unwrap();
     assert!(short.len() < 4, "the budget of bytes bounds what is read");
+    // An old question that is answered once more knows nothing of what was said after it.
+    store.finish_turn(answer(4, here, "third")).await.unwrap();
+    assert_eq!(texts(&store, here, 2).await, ["one", "first"]);
     close(store, closing).await;
 }
 
@@ -504,6 +512,34 @@ async fn the_predecessors_words_come_along_once_and_mention_rows_stay_sealed() {
             .iter()
             .any(|message| message.text == "elsewhere" && message.scope == "mention:3")
     );
+    close(store, closing).await;
+}
+
+#[tokio::test]
+async fn an_import_brings_no_forgotten_word_back_and_costs_no_later_one() {
+    let room = room();
+    let old = room.path.with_file_name("old.db");
+    predecessor(&old);
+    let day = |text: &str| text.parse::<Timestamp>().unwrap();
+    let (store, closing) = open(&room);
+    store
+        .forget(3, None, day("2026-02-01T00:00:00Z"))
+        .await
+        .unwrap();
+    let later = day("2026-02-02T00:00:00Z");
+    let said = NewTurn {
+        said_at: later,
+        ..question(1 << 40, Scope::Thread(77), 3, "said afterwards")
+    };
+    store.begin_turn(said, later).await.unwrap();
+    close(store, closing).await;
+
+    let zone = TimeZone::get("Asia/Tokyo").unwrap();
+    Store::import(&room.path, &old, &zone, later).unwrap();
+    let (store, closing) = open(&room);
+    let kept = store.kept(3).await.unwrap().messages;
+    let kept: Vec<&str> = kept.iter().map(|message| message.text.as_str()).collect();
+    assert_eq!(kept, ["said afterwards"]);
     close(store, closing).await;
 }
 

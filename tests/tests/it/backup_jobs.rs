@@ -143,6 +143,45 @@ fn retention_keeps_the_floor_and_touches_nothing_foreign() {
     assert!(!walk_has_partials(&house));
 }
 
+#[test]
+fn an_archive_that_rotted_since_lets_no_older_one_go() {
+    let house = House::alone();
+    chat(&house, 20);
+    let sidecar = |arguments: &[&str]| {
+        let launch = house.program("backup-sidecar");
+        launch
+            .args(arguments.iter().copied())
+            .env("BACKUP_RETENTION_DAYS", "0")
+            .env("BACKUP_KEEP_LAST", "1")
+            .run()
+            .expect_code(0)
+            .stdout
+    };
+    let backup = house.program("backup-sidecar").args(["backup"]);
+    backup.run().expect_code(0);
+    let older = archives(&house).remove(0);
+    let second = house.program("backup-sidecar").args(["backup"]);
+    second.env("BACKUP_KEEP_LAST", "9").run().expect_code(0);
+    let names = archives(&house);
+    let newest = names.iter().find(|name| **name != older).unwrap();
+    let path = house.backups().join(newest);
+    let good = fs::read(&path).unwrap();
+    let mut rotten = good.clone();
+    let middle = rotten.len() / 2;
+    rotten[middle] ^= 1;
+    // Its size, and what the catalogue says of it, are as they were.
+    fs::write(&path, rotten).unwrap();
+    house.settle();
+    sidecar(&["prune"]);
+    assert_eq!(archives(&house), names, "the last one that can be restored");
+
+    fs::write(&path, good).unwrap();
+    house.settle();
+    sidecar(&["verify"]);
+    sidecar(&["prune"]);
+    assert_eq!(archives(&house), std::slice::from_ref(newest));
+}
+
 fn walk_has_partials(house: &House) -> bool {
     tests::house::walk(&house.backups())
         .iter()
@@ -262,6 +301,14 @@ fn a_damaged_database_is_kept_apart_and_never_restored_by_default() {
         .args(["restore"])
         .run()
         .expect_code(0);
+    assert_eq!(rows(&path), 500);
+    // Nor by its name: only beside, where somebody looks at it first.
+    let damaged = names.iter().find(|name| name.contains(".damaged."));
+    house
+        .program("backup-sidecar")
+        .args(["restore", damaged.unwrap()])
+        .run()
+        .expect_code(1);
     assert_eq!(rows(&path), 500);
 }
 

@@ -31,6 +31,7 @@ mod bot_settings;
 mod bot_talk;
 mod bot_tongues;
 mod chaos;
+mod disk_lies;
 mod house;
 mod logs_disk;
 mod logs_forward;
