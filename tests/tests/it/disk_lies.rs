@@ -63,9 +63,10 @@ fn logs_that_the_disk_changed_replace_nothing() {
     }
     let house = House::alone();
     let raw = "bot.20260301T000001.000Z.log";
-    let text: String = (0..600)
+    let lines = (0..600)
         .map(|number| format!("{{\"seq\":{number},\"pad\":\"{}\"}}\n", number * 7_919))
-        .collect();
+        .collect::<Vec<_>>();
+    let text = lines.concat();
     house.write(&format!("logs/{raw}"), &text);
     house.settle();
     let packed = house.logs().join(format!("{raw}.zst"));
