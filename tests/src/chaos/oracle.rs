@@ -24,7 +24,7 @@ const COMMIT_EVERY: Duration = Duration::from_millis(5);
 /// Archives that retention leaves; older ones go while the rounds go on.
 const KEPT: usize = 3;
 
-/// Kills the sidecar, and now and then the writer, `rounds` times. `writer` is the program that [`write`] runs in, with
+/// Kills the sidecar, and now and then the writer, `rounds` times. `writer` is the program that [`write()`] runs in, with
 /// the words `write PATH SEED`.
 ///
 /// # Errors
