@@ -67,7 +67,7 @@ pub struct Settings {
     pub silent: bool,
     /// When we never speak unasked, where a channel has no hours of its own.
     pub quiet_hours: Option<Hours>,
-    /// What we are called, as [`normal`] has it.
+    /// What we are called, as `manners::normal` has it.
     pub names: Vec<String>,
     /// The predecessor's words to the judge of unasked speech, if they are there.
     pub judge_prompt: Option<String>,

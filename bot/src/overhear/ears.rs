@@ -333,7 +333,7 @@ impl Ears {
         whose
     }
 
-    /// The channels whose notice is to be looked after now; each is given out once until [`Self::noticed`].
+    /// The channels whose notice is to be looked after now; each is given out once until `noticed`.
     pub fn to_look_after(
         &self,
         channels: &Channels,
