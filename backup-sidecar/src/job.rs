@@ -20,9 +20,6 @@ use crate::snapshot::Copy;
 use crate::watch::Watch;
 use crate::{forgotten, lock, offsite, prune, room, snapshot};
 
-/// How far a backup stands back behind the bot and its commits.
-const NICE: i32 = 10;
-
 /// How long a job waits for another one.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -108,8 +105,6 @@ impl<T> At<T> for anyhow::Result<T> {
 /// # Errors
 /// With the step that failed; nothing unverified has a final name then.
 pub fn run(config: &Config, cause: Cause, watch: &Watch) -> Result<Outcome, Failure> {
-    // Whoever waits for an answer goes first. Best effort: a refusal costs nothing but politeness.
-    rustix::process::setpriority_process(None, NICE).ok();
     let began = Instant::now();
     let _lock = lock::take(&config.backup_dir, PATIENCE)
         .and_then(|lock| lock.context(lock::Busy))
