@@ -83,24 +83,24 @@ impl Journal {
             .files
             .iter()
             .filter_map(|file| file.path.strip_prefix("data/"));
-        let puts: Vec<Put> = relative
-            .map(|path| Put {
-                aside: fs::symlink_metadata(data.join(path))
-                    .is_ok()
-                    .then(|| aside_names.of(path)),
-                path: path.to_owned(),
+        let puts = relative
+            .map(|path| {
+                let stands = exists(&data.join(path))?;
+                let aside = stands.then(|| aside_names.of(path)).transpose()?;
+                let path = path.to_owned();
+                Ok(Put { path, aside })
             })
-            .collect();
+            .collect::<io::Result<Vec<Put>>>()?;
         let others = databases
             .iter()
             .filter_map(|database| database.strip_prefix(data).ok()?.to_str())
             .filter(|path| puts.iter().all(|put| put.path != *path));
         let leaves = others
-            .map(|path| Move {
-                from: path.to_owned(),
-                to: aside_names.of(path),
+            .map(|path| {
+                let (from, to) = (path.to_owned(), aside_names.of(path)?);
+                Ok(Move { from, to })
             })
-            .collect();
+            .collect::<io::Result<Vec<Move>>>()?;
         let stage = stage
             .file_name()
             .and_then(|stage| stage.to_str())
@@ -149,7 +149,7 @@ impl Journal {
         for Move { from, to } in &self.leaves {
             let (from, to) = (data.join(from), data.join(to));
             side_files_aside(&from, &to)?;
-            if exists(&from) && !exists(&to) {
+            if exists(&from)? && !exists(&to)? {
                 touch(&from);
                 publish::rename(&from, &to)
                     .with_context(|| format!("cannot set {} aside", from.display()))?;
@@ -178,7 +178,7 @@ impl Journal {
 
     fn put(put: &Put, data: &Path, stage: &Path) -> anyhow::Result<()> {
         let staged = stage.join("data").join(&put.path);
-        if !exists(&staged) {
+        if !exists(&staged)? {
             return Ok(()); // It was put in place before the interruption.
         }
         let target = data.join(&put.path);
@@ -188,7 +188,7 @@ impl Journal {
         if let Some(aside) = &put.aside {
             let aside = data.join(aside);
             side_files_aside(&target, &aside)?;
-            if exists(&target) && !exists(&aside) {
+            if exists(&target)? && !exists(&aside)? {
                 touch(&target);
                 keep_under_second_name(&target, &aside)?;
             }
@@ -207,18 +207,27 @@ struct AsideNames<'a> {
 }
 
 impl AsideNames<'_> {
-    fn of(&mut self, path: &str) -> String {
+    fn of(&mut self, path: &str) -> io::Result<String> {
         let first = format!("{path}.before-restore-{}", self.stamp);
-        let more = (2..).map(|count| format!("{first}-{count}"));
-        std::iter::once(first.clone())
-            .chain(more)
-            .find(|name| !exists(&self.data.join(name)))
-            .unwrap_or(first)
+        let mut name = first.clone();
+        for count in 2.. {
+            if !exists(&self.data.join(&name))? {
+                break;
+            }
+            name = format!("{first}-{count}");
+        }
+        Ok(name)
     }
 }
 
-fn exists(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok()
+/// Whether something is there. A disk that cannot tell is an error: taken for "no", it would leave the old database in
+/// its place, or its log beside the new one, and call that a restore.
+fn exists(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Set-aside copies go after 30 days: their age counts from now, not from the last word said.
@@ -235,14 +244,15 @@ fn touch(path: &Path) {
 fn side_files_aside(database: &Path, aside: &Path) -> io::Result<()> {
     // Only an index into the WAL, made anew by whoever opens it.
     let index = side_file(database, "-shm");
-    if exists(&index) {
+    if exists(&index)? {
         publish::remove(&index)?;
     }
     for ending in SIDE_FILES {
         let side = side_file(database, ending);
-        if exists(&side) && !exists(&side_file(aside, ending)) {
+        let stands = exists(&side)?;
+        if stands && !exists(&side_file(aside, ending))? {
             publish::rename(&side, &side_file(aside, ending))?;
-        } else if exists(&side) {
+        } else if stands {
             publish::remove(&side)?;
         }
     }
@@ -263,7 +273,8 @@ fn keep_under_second_name(target: &Path, aside: &Path) -> io::Result<()> {
 /// Whether a restore was interrupted.
 #[must_use]
 pub fn is_pending(data: &Path) -> bool {
-    exists(&data.join(JOURNAL))
+    // Whoever reads the journal next finds out what a disk that cannot tell has to say.
+    exists(&data.join(JOURNAL)).unwrap_or(true)
 }
 
 /// Finishes an interrupted restore, if there is one, and tells which archive it was.
