@@ -21,6 +21,7 @@ use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::catch_up::{Eyes, Seen, Standing, Views};
 use crate::commands::{self, Channels};
+use crate::discord::wire::Message;
 use crate::discord::{Inbound, Rest, rest};
 use crate::limits::{Busy, Limits, Urgency};
 use crate::llm::{self, Models, Prompt};
@@ -187,31 +188,8 @@ pub async fn answer(rooms: Arc<Rooms>, mut turn: Turn) -> Outcome {
 /// The question as it stands on Discord now; true when it was deleted while we were away.
 async fn is_gone(rooms: &Rooms, turn: &mut Turn) -> bool {
     const UNKNOWN_MESSAGE: u64 = 10_008;
-    let (channel, id) = (turn.inbound.channel, turn.inbound.id);
-    let found = if turn.again.is_some() {
-        // One old question: what was said after it is of no interest.
-        match rooms.rest.message(channel, id).await {
-            Ok(message) => Ok(Some(message)),
-            Err(rest::Error::NotFound(UNKNOWN_MESSAGE)) => return true,
-            Err(error) => Err(error),
-        }
-    } else {
-        let views = &rooms.views;
-        let since = turn.still_since;
-        match views
-            .of(&rooms.rest, rooms.me(), (channel, id), since)
-            .await
-        {
-            Ok(view) => match view.find(id) {
-                Seen::There(message) => Ok(Some(message.clone())),
-                Seen::Gone => return true,
-                Seen::Unknown => Ok(None),
-            },
-            Err(error) => Err(error),
-        }
-    };
-    match found {
-        Ok(Some(message)) => {
+    match as_it_stands(rooms, turn).await {
+        Ok(message) => {
             let now = message.into_inbound(rooms.me());
             turn.inbound.attachments = now.attachments;
             turn.inbound.quoted = now.quoted;
@@ -219,13 +197,32 @@ async fn is_gone(rooms: &Rooms, turn: &mut Turn) -> bool {
             if turn.inbound.text.is_empty() {
                 turn.inbound.text = now.text;
             }
+            false
         }
-        Ok(None) => {}
         Err(error) => {
             tracing::debug!(error = %error, "answering an open turn by what the store remembers");
+            error == rest::Error::NotFound(UNKNOWN_MESSAGE)
         }
     }
-    false
+}
+
+/// By the view of its channel, which many share. What is not in it, and one old question to be answered again, is asked
+/// for by itself: a view leaves out what could not be read, and words of a question never read are not gone.
+async fn as_it_stands(rooms: &Rooms, turn: &Turn) -> Result<Message, rest::Error> {
+    let at = (turn.inbound.channel, turn.inbound.id);
+    if turn.again.is_none() {
+        let views = &rooms.views;
+        let view = views
+            .of(&rooms.rest, rooms.me(), at, turn.still_since)
+            .await?;
+        // Of others a view keeps no words; those of distress are asked for.
+        if let Seen::There(message) = view.find(at.1)
+            && !turn.inbound.text.is_empty()
+        {
+            return Ok(message.clone());
+        }
+    }
+    rooms.rest.message(at.0, at.1).await
 }
 
 async fn straight_line(rooms: &Rooms, turn: &Turn, place: &mut Place) -> Result<Ended, Trouble> {
@@ -280,7 +277,7 @@ async fn speak(rooms: &Rooms, turn: &Turn, speaker: &mut Speaker<'_>) -> Result<
     let _typing = speaker.typing();
     let history = history(rooms, turn, speaker.place.scope).await?;
     let (prompt, heard) = build_prompt(rooms, turn, ways, &history).await;
-    let Ok(reserved) = rooms.purse.reserve(&prompt) else {
+    let Ok(reserved) = rooms.purse.reserve(prompt) else {
         return speaker.note(Note::Resting, State::Failed).await;
     };
     let channel = turn.inbound.guild.map_or(0, |_| turn.home);

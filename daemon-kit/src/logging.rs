@@ -96,7 +96,7 @@ pub fn install(service: &'static str) -> LogHandle {
 pub fn install_for_command(settings: &LogSettings, level: Level) {
     let (layer, handle) = layer(settings.service, Box::new(io::stderr()));
     handle.level.store(rank(level), Ordering::Relaxed);
-    handle.sink().speak_in(settings.zone.clone());
+    handle.set_zone(settings.zone.clone());
     let subscriber = tracing_subscriber::registry().with(layer);
     // Only a second call could fail, and the first one stands.
     tracing::subscriber::set_global_default(subscriber).ok();

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::PATIENCE;
 use crate::house::{House, NOBODY};
+use crate::{PATIENCE, tls};
 
 /// Where `.ci/install` unpacks what cannot be installed beside something else.
 pub const TOOLS: &str = "/opt/kotonoha-tests";
@@ -59,45 +59,15 @@ pub fn address() -> String {
     )
 }
 
-/// A certificate authority `ca.pem`, and `leaf.pem` with `leaf.key` for one address, made by openssl in `tmp/`.
+/// A certificate authority `ca.pem`, and `leaf.pem` with `leaf.key` for one address, in `tmp/`.
 ///
 /// # Errors
 /// When there is no openssl.
 pub fn certificates(house: &House, address: &str) -> Result<()> {
-    let extension = house.write(
-        "tmp/leaf.cnf",
-        format!("subjectAltName=IP:{address}\nbasicConstraints=CA:FALSE\n"),
-    );
-    let path = |name: &str| house.path(&format!("tmp/{name}")).display().to_string();
-    let openssl = |words: &str| -> Result<()> {
-        let output = Command::new("openssl")
-            .args(words.split_whitespace())
-            .output()
-            .context("openssl is not here")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "openssl: {said}");
-        Ok(())
-    };
-    let (ca, ca_key, leaf, key, asked) = (
-        path("ca.pem"),
-        path("ca.key"),
-        path("leaf.pem"),
-        path("leaf.key"),
-        path("leaf.csr"),
-    );
-    let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(&format!(
-        "req -x509 {new_key} -days 2 -subj /CN=test-ca -keyout {ca_key} -out {ca}"
-    ))?;
-    openssl(&format!(
-        "req {new_key} -subj /CN=nas -keyout {key} -out {asked}"
-    ))?;
-    openssl(&format!(
-        "x509 -req -in {asked} -CA {ca} -CAkey {ca_key} -CAcreateserial -days 2 -extfile {} -out {leaf}",
-        extension.display()
-    ))?;
-    house.settle();
-    Ok(())
+    let names = format!("IP:{address}");
+    tls::Certificates::make(house, &names)
+        .map(drop)
+        .context("openssl is not here")
 }
 
 impl Receiver {

@@ -30,12 +30,12 @@ impl Certificates {
     pub fn make(house: &House, names: &str) -> Option<Self> {
         const KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
         let extension = format!("subjectAltName={names}\nbasicConstraints=CA:FALSE\n");
-        let extension = house.write("tmp/tls.cnf", extension).display().to_string();
+        let extension = house.write("tmp/leaf.cnf", extension).display().to_string();
         let path = |name: &str| house.path(&format!("tmp/{name}"));
-        let (authority, certificate, key) = (path("ca.pem"), path("tls.pem"), path("tls.key"));
+        let (authority, certificate, key) = (path("ca.pem"), path("leaf.pem"), path("leaf.key"));
         let text = |path: &PathBuf| path.display().to_string();
         let (ca, leaf, leaf_key) = (text(&authority), text(&certificate), text(&key));
-        let (ca_key, asked) = (text(&path("ca.key")), text(&path("tls.csr")));
+        let (ca_key, asked) = (text(&path("ca.key")), text(&path("leaf.csr")));
         let is_made = openssl(&format!(
             "req -x509 {KEY} -days 2 -subj /CN=test-ca -keyout {ca_key} -out {ca}"
         )) && openssl(&format!(

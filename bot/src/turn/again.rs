@@ -1,6 +1,8 @@
 //! An answer wanted once more: the new one takes the place of the old one, on Discord and in memory. When no new one
 //! comes, the old one stands again.
 
+use daemon_kit::text::Language;
+
 use crate::discord::{Interaction, rest};
 use crate::notes::Note;
 use crate::store::{Reopen, State};
@@ -8,7 +10,6 @@ use crate::store::{Reopen, State};
 use super::outcome::{Ended, Trouble};
 use super::speaker::Speaker;
 use super::{Place, Rooms, Turn, speak};
-use daemon_kit::text::Language;
 
 /// What stands, and who pressed.
 #[derive(Debug)]

@@ -66,10 +66,6 @@ impl Sink {
         }
     }
 
-    pub(super) fn speak_in(&mut self, zone: TimeZone) {
-        self.zone = zone;
-    }
-
     pub(super) fn open(&mut self, settings: &LogSettings) -> io::Result<bool> {
         self.zone = settings.zone.clone();
         if self.writer.is_some() {

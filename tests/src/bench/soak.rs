@@ -83,7 +83,7 @@ pub fn measure(turns: usize, table: &mut Table) -> Result<()> {
             program.look()?;
         }
         most_logs = most_logs.max(bytes(&house.logs()));
-        // What a member sees is in this world's memory too: only the programs are to be measured.
+        // Every answer was waited for; the story's end looks for others.
         world.expect_all();
     }
     table.note(format!(

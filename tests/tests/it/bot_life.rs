@@ -31,6 +31,35 @@ fn a_turn_cut_off_by_kill_9_is_answered_once_by_the_next_life() {
 }
 
 #[test]
+fn words_of_distress_cut_off_by_kill_9_bring_the_card_in_the_next_life() {
+    let world = World::start();
+    let house = House::new(&world);
+    let bot = house.bot(&world);
+    world.fault(
+        "POST /channels/*/messages",
+        tests::world::RestAct::Refuse(503, 0),
+        99,
+    );
+    let said = world.mention(world.member("花"), world.general(), "もう消えたい");
+    world.wait("the card on its way", |state| {
+        let mut calls = state.rest.calls.iter();
+        calls
+            .any(|call| call.what.starts_with("POST") && call.what.ends_with("/messages"))
+            .then_some(())
+    });
+    bot.kill();
+    world.with(|state| state.rest.heal());
+    // The words were never stored: they are read again where they stand.
+    let bot = house.bot(&world);
+    assert_eq!(settled(&house, said), state::ANSWERED);
+    bot.stop().expect_code(0);
+    assert_eq!(world.answers(said).len(), 1);
+    assert!(world.asked().is_empty(), "no model is asked about distress");
+    world.expect_all();
+    world.finish();
+}
+
+#[test]
 fn a_reply_that_discord_took_before_the_kill_is_not_sent_again() {
     let world = World::start();
     let house = House::new(&world);
