@@ -127,9 +127,9 @@ fn the_months_money_lands_softly_and_a_restart_forgets_nothing_of_it() {
     // A stand-in on this machine costs nothing unless it is priced.
     let prices = "  anthropic/claude-haiku-4-5: {input: 1, output: 5}\n  openai/gpt-5-mini: {input: 0.1, output: 1}\n";
     house.write("config/kotonoha.yaml", format!("prices:\n{prices}"));
-    // Some ten answers of the first model; its last tenth goes to the cheaper one.
+    // Some fifteen answers of the first model, none of them as much as a tenth; the last tenth goes to the cheaper one.
     let settings = [
-        ("MONTHLY_BUDGET", "0.008"),
+        ("MONTHLY_BUDGET", "0.016"),
         ("LLM_MODEL", "anthropic/claude-haiku-4-5"),
         ("LLM_FALLBACK_MODEL", "openai/gpt-5-mini"),
         ("USER_RATE_LIMIT", "1000"),
