@@ -4,14 +4,29 @@ It opens a thread for a mention, shows typing, asks the model once, keeps both w
 kotonoha does, and answers. Nothing else: no retries, no streaming, no catching up.
 """
 
+import json
 import os
 import sqlite3
+import urllib.request
 
 import aiohttp
 import discord
+import yarl
+from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
 Route.BASE = os.environ["DISCORD_API_URL"] + "/api/v10"
+
+
+def gateway():
+    """Where the stand-in's gateway is: the library asks for none, it goes to the real one by itself."""
+    headers = {"Authorization": "Bot " + os.environ["DISCORD_TOKEN"]}
+    request = urllib.request.Request(Route.BASE + "/gateway/bot", headers=headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return yarl.URL(json.load(answer)["url"])
+
+
+DiscordWebSocket.DEFAULT_GATEWAY = gateway()
 
 
 class MinimalBot(discord.Client):

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::peer::{self, Peer};
-use super::{Band, Row, Sample, Table, cpu_ms, memory_kib};
+use super::{Band, Row, Sample, Table, cpu_ms, exact_cpu_ms, memory_kib};
 use crate::house::{House, Launch, Running, binary};
 use crate::world::{Act, BOT, Id, State, World};
 
@@ -209,9 +209,9 @@ impl Talk {
         mention(&world, who);
         thread::sleep(Duration::from_secs(30));
         let resident = resident_mib(&running);
-        let before = cpu_ms(running.pid());
+        let before = exact_cpu_ms(running.pid());
         let latencies = Sample::of((0..mentions).map(|_| mention(&world, who)));
-        let cpu = (cpu_ms(running.pid()) - before) / mentions as f64;
+        let cpu = (exact_cpu_ms(running.pid()) - before) / mentions as f64;
         let said = world.mention(who, world.general(), "話そう");
         world.wait("a thread", |state| is_answered(state, said).then_some(()));
         let follow_ups = Sample::of((0..mentions).map(|_| follow_up(&world, who, said)));
@@ -433,13 +433,13 @@ fn idle_sidecar(table: &mut Table) {
     let mut sidecar = house.program("backup-sidecar").start();
     sidecar.wait_event("start");
     thread::sleep(Duration::from_secs(10));
-    let before = cpu_ms(sidecar.pid());
+    let before = exact_cpu_ms(sidecar.pid());
     thread::sleep(Duration::from_secs(60));
-    let used = cpu_ms(sidecar.pid()) - before;
+    let used = exact_cpu_ms(sidecar.pid()) - before;
     let anonymous = memory_kib(sidecar.pid(), "RssAnon").unwrap_or(f64::NAN) / 1024.0;
     sidecar.stop();
     table.add(Row::alone(
-        "backup sidecar idle, CPU ms a minute (steps of 10)",
+        "backup sidecar idle, CPU ms a minute",
         Sample::of([used]),
         Band::AtMost(20.0),
     ));
