@@ -2,12 +2,13 @@
 
 use daemon_kit::text::Language;
 
-use crate::manners::{contains, distress_words, normal};
+use crate::manners::distress_words;
+use crate::phrases::Phrases;
 
 /// What is looked for, and what is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Distress {
-    words: Vec<String>,
+    words: Phrases,
     card: Option<String>,
 }
 
@@ -15,12 +16,8 @@ impl Distress {
     /// The built-in words and the owner's; the owner's card, or none.
     #[must_use]
     pub fn new(words: &[String], card: Option<&str>) -> Self {
-        let own = words.iter().map(|word| normal(word));
-        let words = distress_words()
-            .map(normal)
-            .chain(own)
-            .filter(|word| !word.is_empty())
-            .collect();
+        let built_in = distress_words().map(str::to_owned);
+        let words = built_in.chain(words.iter().cloned()).collect();
         let card = card
             .map(str::trim)
             .filter(|card| !card.is_empty())
@@ -31,8 +28,7 @@ impl Distress {
     /// Whether `text` says that someone is in distress.
     #[must_use]
     pub fn is_in(&self, text: &str) -> bool {
-        let text = normal(text);
-        self.words.iter().any(|word| contains(&text, word))
+        self.words.are_in(text)
     }
 
     /// What is answered then. Without a card of the owner's: no number that might be wrong, only whom one can turn to.

@@ -35,8 +35,6 @@ use crate::store::Store;
 use crate::tally;
 use crate::turn::{Gate, Manner, Rooms};
 
-/// Two cores are what such a machine has.
-const WORKERS: usize = 2;
 /// Events between the gateway and the intake. When it is full, the gateway resumes a little later instead.
 const WAITING_EVENTS: usize = 4096;
 /// One request to Discord or for an attachment, its answer included.
@@ -83,8 +81,9 @@ impl Resident for Bot {
 
     fn run(config: Config, house: House) -> anyhow::Result<()> {
         let data = start::open(&config)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(WORKERS)
+        // One thread: every turn waits for others, none computes, and handing work to a second thread costs more
+        // than the work.
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("starting the runtime")?;

@@ -37,5 +37,6 @@ pub mod tally;
 pub mod turn;
 
 mod house;
+mod phrases;
 
 pub use house::Bot;

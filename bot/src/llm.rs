@@ -237,19 +237,9 @@ impl Models {
 
     /// Asks the models in turn until one answers whole, and sends what may be shown into `deltas` as it comes.
     ///
-    /// Dropping the future ends the request, and with it the cost. A closed `deltas` is no reason to stop.
-    pub async fn complete(
-        &self,
-        prompt: &Prompt,
-        deltas: mpsc::Sender<Delta>,
-    ) -> Result<Completion, Error> {
-        let never = std::future::pending();
-        let completed = self.complete_until(prompt, deltas, never).await;
-        completed.map_err(|broken| broken.error)
-    }
-
-    /// The same, until `enough`: then the request is closed at once, no other model is asked, and what had come is
-    /// the answer, with [`Stop::Asked`] and what it took.
+    /// When `enough` ends first, the request is closed at once, no other model is asked, and what had come is the
+    /// answer, with [`Stop::Asked`] and what it took. Dropping the future ends the request, and with it the cost. A
+    /// closed `deltas` is no reason to stop.
     pub async fn complete_until(
         &self,
         prompt: &Prompt,
@@ -260,17 +250,11 @@ impl Models {
         chain::complete(&self.config, &self.client, call).await
     }
 
-    /// The same without a listener and without an end, with what a failure took.
+    /// The same without a listener and without an end.
     pub async fn ask(&self, prompt: &Prompt) -> Result<Completion, Broken> {
         let (deltas, _) = mpsc::channel(1);
         self.complete_until(prompt, deltas, std::future::pending())
             .await
-    }
-
-    /// The same without a listener.
-    pub async fn complete_quietly(&self, prompt: &Prompt) -> Result<Completion, Error> {
-        let (deltas, _) = mpsc::channel(1);
-        self.complete(prompt, deltas).await
     }
 
     /// Asks every provider which models it has, and names those of ours that are not among them.

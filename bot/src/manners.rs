@@ -6,16 +6,16 @@
 use daemon_kit::text::Language;
 
 use crate::llm::{Prompt, Role, Utterance};
+use crate::phrases::{Phrases, normal};
 
-mod phrases;
+mod lists;
 mod sentences;
 #[cfg(test)]
 mod tests;
 
-pub use phrases::distress_words;
-use phrases::{MUTISM, law_phrases, more_words};
+pub use lists::distress_words;
+use lists::{MORE, MUTISM, law_phrases};
 use sentences::Sentences;
-pub(crate) use sentences::normal;
 
 /// How an answer may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,23 +24,19 @@ pub struct Law {
     pub max_characters: Option<usize>,
     /// Most questions in one answer; `None` = no bound.
     pub max_questions: Option<usize>,
-    /// Phrases that are never said, as [`normal`] has them.
-    avoided: Vec<String>,
+    /// Never said.
+    avoided: Phrases,
 }
 
 impl Law {
     /// The built-in law, with the owner's own phrases added.
     #[must_use]
     pub fn new(avoid: &[String]) -> Self {
-        let own = avoid
-            .iter()
-            .map(|phrase| normal(phrase))
-            .filter(|phrase| !phrase.trim().is_empty());
-        let avoided = law_phrases().map(normal).chain(own).collect();
+        let built_in = law_phrases().map(str::to_owned);
         Self {
             max_characters: Some(300),
             max_questions: Some(1),
-            avoided,
+            avoided: built_in.chain(avoid.iter().cloned()).collect(),
         }
     }
 
@@ -50,7 +46,7 @@ impl Law {
         Self {
             max_characters: None,
             max_questions: None,
-            avoided: Vec::new(),
+            avoided: Phrases::default(),
         }
     }
 
@@ -75,15 +71,9 @@ impl Leave {
     #[must_use]
     pub fn of(question: &str, history: &[&str]) -> Self {
         let asked = normal(question);
-        let named = |text: &str| {
-            MUTISM
-                .iter()
-                .any(|word| contains(&normal(text), &normal(word)))
-        };
         Self {
-            more: matches!(asked.trim(), "もっと" | "more")
-                || more_words().any(|word| contains(&asked, &normal(word))),
-            mutism: named(question) || history.iter().any(|said| named(said)),
+            more: matches!(asked.trim(), "もっと" | "more") || MORE.are_in_normal(&asked),
+            mutism: MUTISM.are_in_normal(&asked) || history.iter().any(|said| MUTISM.are_in(said)),
         }
     }
 }
@@ -230,13 +220,16 @@ impl Judge {
             .rev()
             .nth(60)
             .map_or(0, |(at, _)| at);
-        let together = normal(&format!("{}{sentence}", &self.shown[tail_start..]));
+        let before = &self.shown[tail_start..];
         let alone = normal(sentence);
-        let says = |phrase: &str| contains(&alone, phrase) || contains(&together, phrase);
-        self.law.avoided.iter().any(|phrase| says(phrase))
-            || (!self.law.avoided.is_empty()
-                && !self.leave.mutism
-                && MUTISM.iter().any(|word| says(&normal(word))))
+        let together = (!before.is_empty()).then(|| normal(&format!("{before}{sentence}")));
+        let says = |phrases: &Phrases| {
+            let together = together.as_deref();
+            phrases.are_in_normal(&alone)
+                || together.is_some_and(|text| phrases.are_in_normal(text))
+        };
+        let avoided = &self.law.avoided;
+        says(avoided) || (!avoided.is_empty() && !self.leave.mutism && says(&MUTISM))
     }
 }
 
@@ -266,17 +259,6 @@ fn questions(sentence: &str) -> usize {
             .iter()
             .any(|ending| end.ends_with(ending)),
     ))
-}
-
-/// Whether `phrase` is in `text` (both [`normal`]); Latin words only as whole words.
-pub(crate) fn contains(text: &str, phrase: &str) -> bool {
-    let is_latin = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    text.match_indices(phrase).any(|(at, _)| {
-        let before = text[..at].chars().next_back();
-        let after = text[at + phrase.len()..].chars().next();
-        !(is_latin(phrase.chars().next()) && is_latin(before)
-            || is_latin(phrase.chars().next_back()) && is_latin(after))
-    })
 }
 
 /// The prompt for the one silent rewrite: the draft, and what was wrong with it.

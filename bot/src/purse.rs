@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use daemon_kit::text::Text;
 use jiff::tz::TimeZone;
+use tokio::sync::watch;
 
 use crate::budget::{self, Ledger, Verdict};
 use crate::llm::{self, Choice, Completion, ModelName, Prompt, Usage};
@@ -12,7 +13,6 @@ use crate::prices::Micros;
 use crate::prompt::prompt_tokens;
 use crate::settings::Settings;
 use crate::store::{self, Purpose, Spent, Store};
-use tokio::sync::watch;
 
 /// The money and the prices.
 #[derive(Clone)]
@@ -54,7 +54,7 @@ pub struct Reserved {
     is_settled: bool,
     channel: u64,
     /// What is to be asked: with a cheaper model when money is short.
-    pub prompt: Prompt,
+    pub prompt: Arc<Prompt>,
 }
 
 impl Purse {
@@ -87,7 +87,7 @@ impl Purse {
     ///
     /// # Errors
     /// There is none left.
-    pub fn reserve(&self, prompt: &Prompt) -> Result<Reserved, Empty> {
+    pub fn reserve(&self, prompt: Prompt) -> Result<Reserved, Empty> {
         self.reserve_for(prompt, budget::Purpose::Asked)
     }
 
@@ -97,17 +97,16 @@ impl Purse {
     /// There is none left.
     pub fn reserve_for(
         &self,
-        prompt: &Prompt,
+        mut prompt: Prompt,
         purpose: budget::Purpose,
     ) -> Result<Reserved, Empty> {
         let inner = &self.0;
         let longest = Usage {
-            input_tokens: prompt_tokens(prompt),
+            input_tokens: prompt_tokens(&prompt),
             output_tokens: u64::from(prompt.max_tokens.unwrap_or(inner.models.max_tokens)),
         };
         let most = self.price(&inner.models.model, longest);
         let verdict = self.with_month(|month| month.ledger.reserve(purpose, most));
-        let mut prompt = prompt.clone();
         match verdict {
             Verdict::Open => {}
             Verdict::Warn(percent) => inner.owner.tell("budget:warn", warning(percent)),
@@ -127,7 +126,7 @@ impl Purse {
             most,
             is_settled: false,
             channel: 0,
-            prompt,
+            prompt: Arc::new(prompt),
         })
     }
 

@@ -10,8 +10,9 @@ use daemon_kit::text::{Language, Text};
 
 use crate::distress::Distress;
 use crate::llm::ModelName;
-use crate::manners::{Law, normal};
+use crate::manners::Law;
 use crate::persona::{Persona, without_heading};
+use crate::phrases::normal;
 use crate::prices::Prices;
 
 mod file;
@@ -67,7 +68,7 @@ pub struct Settings {
     pub silent: bool,
     /// When we never speak unasked, where a channel has no hours of its own.
     pub quiet_hours: Option<Hours>,
-    /// What we are called, as `manners::normal` has it.
+    /// What we are called, as `phrases::normal` has it.
     pub names: Vec<String>,
     /// The predecessor's words to the judge of unasked speech, if they are there.
     pub judge_prompt: Option<String>,

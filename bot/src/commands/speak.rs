@@ -149,11 +149,11 @@ async fn answer(
     if let Some(model) = channel.model {
         prompt.choice = Choice::Named(model);
     }
-    let Ok(reserved) = rooms.purse.reserve(&prompt) else {
+    let Ok(reserved) = rooms.purse.reserve(prompt) else {
         return Ok(Reply::new(Note::Resting.text(language)));
     };
     let reserved = reserved.at(interaction.guild_id.map_or(0, |_| place));
-    let asked = reserved.prompt.clone();
+    let asked = Arc::clone(&reserved.prompt);
     let mut paid = Paid::default();
     let reply = match wording(rooms, &asked, &persona.law, leave, &mut paid).await {
         Ok(reply) => reply,

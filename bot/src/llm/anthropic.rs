@@ -1,13 +1,57 @@
 //! Anthropic Messages: the request, and its stream of events.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::http::{Call, Framing, Reader};
-use super::wire::{Failure, Halt, Piece, stream_error};
-use super::{Endpoint, Error, Prompt, Role, Utterance};
+use super::wire::{Failure, Halt, Piece, role, stream_error};
+use super::{Endpoint, Error, Prompt, Utterance};
 
 /// The version of the interface that this room speaks.
 const VERSION: &str = "2023-06-01";
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    max_tokens: u32,
+    stream: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    system: Vec<Block<'a>>,
+    messages: Vec<Message<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f32>,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'static str,
+    content: Vec<Block<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Block<'a> {
+    Text {
+        text: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
+    },
+    Image {
+        source: Source<'a>,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum CacheControl {
+    Ephemeral,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Source<'a> {
+    Base64 { media_type: &'a str, data: &'a str },
+}
 
 /// What is sent for one answer.
 pub(super) fn call(
@@ -15,31 +59,25 @@ pub(super) fn call(
     model: &str,
     prompt: &Prompt,
     shape: super::chain::Shape,
-) -> Call {
-    let mut system = vec![json!({
-        "type": "text", "text": prompt.system, "cache_control": { "type": "ephemeral" }
-    })];
-    // After the marker: a new date must not spoil the cached persona.
-    if !prompt.dated.is_empty() {
-        system.push(json!({ "type": "text", "text": prompt.dated }));
-    }
-    let mut body = json!({
-        "model": model,
-        "max_tokens": shape.max_tokens,
-        "stream": true,
-        "messages": prompt.utterances.iter().map(message).collect::<Vec<_>>(),
+) -> Result<Call, Error> {
+    let system = (!prompt.system.is_empty()).then_some(Block::Text {
+        text: &prompt.system,
+        cache_control: Some(CacheControl::Ephemeral),
     });
-    if !prompt.system.is_empty() {
-        body["system"] = system.into();
-    }
-    if let Some(temperature) = shape.temperature {
-        body["temperature"] = temperature.into();
-    }
-    Call {
-        url: format!("{}/v1/messages", endpoint.base_url),
-        headers: headers(endpoint),
-        body,
-    }
+    // After the marker: a new date must not spoil the cached persona.
+    let dated = (!prompt.dated.is_empty()).then(|| words(&prompt.dated));
+    Call::new(
+        format!("{}/v1/messages", endpoint.base_url),
+        headers(endpoint),
+        &Body {
+            model,
+            max_tokens: shape.max_tokens,
+            stream: true,
+            system: system.into_iter().chain(dated).collect(),
+            messages: prompt.utterances.iter().map(message).collect(),
+            temperature: shape.temperature,
+        },
+    )
 }
 
 /// What every request carries.
@@ -50,22 +88,24 @@ pub(super) fn headers(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn message(utterance: &Utterance) -> Value {
-    let role = match utterance.role {
-        Role::Member => "user",
-        Role::Companion => "assistant",
-    };
-    let mut content: Vec<Value> = utterance
-        .images
-        .iter()
-        .map(|image| {
-            let source =
-                json!({ "type": "base64", "media_type": image.media_type, "data": image.base64 });
-            json!({ "type": "image", "source": source })
-        })
-        .collect();
-    content.push(json!({ "type": "text", "text": utterance.text }));
-    json!({ "role": role, "content": content })
+fn words(text: &str) -> Block<'_> {
+    Block::Text {
+        text,
+        cache_control: None,
+    }
+}
+
+fn message(utterance: &Utterance) -> Message<'_> {
+    let images = utterance.images.iter().map(|image| Block::Image {
+        source: Source::Base64 {
+            media_type: &image.media_type,
+            data: &image.base64,
+        },
+    });
+    Message {
+        role: role(utterance),
+        content: images.chain([words(&utterance.text)]).collect(),
+    }
 }
 
 /// Reads the events.

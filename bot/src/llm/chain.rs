@@ -1,5 +1,6 @@
 //! The chain: which model is asked, how often, after what pause, and when the next one is.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -127,7 +128,7 @@ impl Chain<'_> {
 
     /// Asks one model until it answers or further asking is of no use.
     async fn ask(&mut self, model: &ModelName, prompt: &Prompt) -> Result<Completion, Error> {
-        let mut prompt = prompt.clone();
+        let mut prompt = Cow::Borrowed(prompt);
         let mut shape = Shape {
             max_tokens: prompt.max_tokens.unwrap_or(self.config.max_tokens),
             temperature: Some(prompt.temperature.unwrap_or(self.config.temperature)),
@@ -166,15 +167,15 @@ impl Chain<'_> {
         let mut gathered = Gathered::new(&mut self.audience);
         let (call, mut reader): (_, Box<dyn Reader>) = match model.provider {
             Provider::Anthropic => (
-                anthropic::call(endpoint, &model.id, prompt, shape),
+                anthropic::call(endpoint, &model.id, prompt, shape)?,
                 Box::new(anthropic::Events),
             ),
             Provider::OpenAi | Provider::Gemini => {
-                let call = openai::call(endpoint, model.provider, &model.id, prompt, shape);
+                let call = openai::call(endpoint, model.provider, &model.id, prompt, shape)?;
                 (call, Box::new(openai::Chunks))
             }
             Provider::Ollama => {
-                let call = ollama::call(endpoint, &model.id, prompt, shape, config.context_tokens);
+                let call = ollama::call(endpoint, &model.id, prompt, shape, config.context_tokens)?;
                 (call, Box::new(ollama::Objects))
             }
             Provider::Echo => {
@@ -205,14 +206,14 @@ impl Chain<'_> {
 }
 
 /// Failures that another form of the same question mends; true when there is one left to try.
-fn amend(failure: &Failure, prompt: &mut Prompt, shape: &mut Shape) -> bool {
+fn amend(failure: &Failure, prompt: &mut Cow<'_, Prompt>, shape: &mut Shape) -> bool {
     match failure.error {
-        Error::TooLong => prompt::halve(prompt),
+        Error::TooLong => prompt::halve(prompt.to_mut()),
         Error::Rejected { .. } if failure.dislikes_temperature => {
             shape.temperature.take().is_some()
         }
         // Some models do not see, and say no more than that the request is wrong.
-        Error::Rejected { .. } => prompt::blindfold(prompt),
+        Error::Rejected { .. } => prompt::blindfold(prompt.to_mut()),
         _ => false,
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -20,7 +21,20 @@ const BODY_LIMIT: usize = 4 * 1024 * 1024;
 pub(super) struct Call {
     pub(super) url: String,
     pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: Value,
+    /// JSON.
+    pub(super) body: Vec<u8>,
+}
+
+impl Call {
+    /// Written straight from what is borrowed: a conversation with pictures is not copied into a tree first.
+    pub(super) fn new(
+        url: String,
+        headers: Vec<(&'static str, String)>,
+        body: &impl Serialize,
+    ) -> Result<Self, Error> {
+        let body = serde_json::to_vec(body).map_err(|_| Error::Malformed)?;
+        Ok(Self { url, headers, body })
+    }
 }
 
 /// How a provider cuts its stream.
@@ -49,7 +63,8 @@ pub(super) async fn stream(
     reader: &mut dyn Reader,
     gathered: &mut Gathered<'_>,
 ) -> Result<(), Failure> {
-    let mut request = client.post(&call.url).json(&call.body);
+    let request = client.post(&call.url).body(call.body);
+    let mut request = request.header(CONTENT_TYPE, "application/json");
     for (name, value) in call.headers {
         request = request.header(name, value);
     }

@@ -1,10 +1,38 @@
 //! Ollama's native chat: the only one of its interfaces in which the context size can be set.
 
-use serde_json::{Value, json};
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::Value;
 
 use super::http::{Call, Framing, Reader};
-use super::wire::{Failure, Halt, Piece, stream_error};
-use super::{Endpoint, Error, Prompt, Role, Utterance};
+use super::wire::{Failure, Halt, Piece, role, stream_error, system};
+use super::{Endpoint, Error, Prompt, Utterance};
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    stream: bool,
+    think: bool,
+    messages: Vec<Message<'a>>,
+    options: Options,
+}
+
+#[derive(Serialize)]
+struct Options {
+    num_ctx: u32,
+    num_predict: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f32>,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'static str,
+    content: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<&'a str>,
+}
 
 /// What is sent for one answer.
 pub(super) fn call(
@@ -13,49 +41,41 @@ pub(super) fn call(
     prompt: &Prompt,
     shape: super::chain::Shape,
     context_tokens: u32,
-) -> Call {
-    let system = [prompt.system.as_str(), prompt.dated.as_str()];
-    let system = system
-        .iter()
-        .filter(|part| !part.is_empty())
-        .copied()
-        .collect::<Vec<_>>()
-        .join("\n\n");
-    let mut messages = Vec::with_capacity(prompt.utterances.len() + 1);
-    if !system.is_empty() {
-        messages.push(json!({ "role": "system", "content": system }));
-    }
-    messages.extend(prompt.utterances.iter().map(message));
-    let mut options = json!({
-        // Its default of 4,096 would cut the history without a word.
-        "num_ctx": context_tokens.saturating_add(shape.max_tokens),
-        "num_predict": shape.max_tokens,
+) -> Result<Call, Error> {
+    let system = system(prompt).map(|system| Message {
+        role: "system",
+        content: system.into(),
+        images: Vec::new(),
     });
-    if let Some(temperature) = shape.temperature {
-        options["temperature"] = temperature.into();
-    }
-    let body = json!({ "model": model, "stream": true, "think": false, "messages": messages, "options": options });
-    Call {
-        url: format!("{}/api/chat", endpoint.base_url),
-        headers: Vec::new(),
-        body,
-    }
+    let messages = prompt.utterances.iter().map(message);
+    Call::new(
+        format!("{}/api/chat", endpoint.base_url),
+        Vec::new(),
+        &Body {
+            model,
+            stream: true,
+            think: false,
+            messages: system.into_iter().chain(messages).collect(),
+            options: Options {
+                // Its default of 4,096 would cut the history without a word.
+                num_ctx: context_tokens.saturating_add(shape.max_tokens),
+                num_predict: shape.max_tokens,
+                temperature: shape.temperature,
+            },
+        },
+    )
 }
 
-fn message(utterance: &Utterance) -> Value {
-    let role = match utterance.role {
-        Role::Member => "user",
-        Role::Companion => "assistant",
-    };
-    let mut message = json!({ "role": role, "content": utterance.text });
-    if !utterance.images.is_empty() {
-        message["images"] = utterance
+fn message(utterance: &Utterance) -> Message<'_> {
+    Message {
+        role: role(utterance),
+        content: utterance.text.as_str().into(),
+        images: utterance
             .images
             .iter()
-            .map(|image| image.base64.clone())
-            .collect();
+            .map(|image| image.base64.as_str())
+            .collect(),
     }
-    message
 }
 
 /// Reads the lines: one JSON object each.

@@ -1,13 +1,62 @@
 //! OpenAI's chat completions and everything compatible with them; Gemini speaks it too.
 
-use serde_json::{Value, json};
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::Value;
 
 use super::http::{Call, Framing, Reader};
-use super::wire::{Failure, Halt, Piece, stream_error};
-use super::{Endpoint, Error, Prompt, Provider, Role, Utterance};
+use super::wire::{Failure, Halt, Piece, role, stream_error, system};
+use super::{Endpoint, Error, Prompt, Provider, Utterance};
 
 /// OpenAI's own servers know a newer name for the length of an answer, and their newest models know only that.
 pub(super) const OPENAI_URL: &str = "https://api.openai.com/v1";
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    stream: bool,
+    stream_options: StreamOptions,
+    messages: Vec<Message<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_effort: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'static str,
+    content: Content<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Words(Cow<'a, str>),
+    Parts(Vec<Part<'a>>),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Part<'a> {
+    Text { text: &'a str },
+    ImageUrl { image_url: ImageUrl },
+}
+
+#[derive(Serialize)]
+struct ImageUrl {
+    url: String,
+}
 
 /// What is sent for one answer.
 pub(super) fn call(
@@ -16,43 +65,34 @@ pub(super) fn call(
     model: &str,
     prompt: &Prompt,
     shape: super::chain::Shape,
-) -> Call {
-    let mut messages = Vec::with_capacity(prompt.utterances.len() + 1);
-    let system = [prompt.system.as_str(), prompt.dated.as_str()];
-    let system = system
-        .iter()
-        .filter(|part| !part.is_empty())
-        .copied()
-        .collect::<Vec<_>>()
-        .join("\n\n");
-    if !system.is_empty() {
-        messages.push(json!({ "role": "system", "content": system }));
-    }
-    messages.extend(prompt.utterances.iter().map(message));
-    let mut body = json!({
-        "model": model,
-        "stream": true,
-        "stream_options": { "include_usage": true },
-        "messages": messages,
+) -> Result<Call, Error> {
+    let system = system(prompt).map(|system| Message {
+        role: "system",
+        content: Content::Words(system.into()),
     });
-    let length = if endpoint.base_url == OPENAI_URL {
-        "max_completion_tokens"
+    let messages = prompt.utterances.iter().map(message);
+    let (max_tokens, max_completion_tokens) = if endpoint.base_url == OPENAI_URL {
+        (None, Some(shape.max_tokens))
     } else {
-        "max_tokens"
+        (Some(shape.max_tokens), None)
     };
-    body[length] = shape.max_tokens.into();
-    if let Some(temperature) = shape.temperature {
-        body["temperature"] = temperature.into();
-    }
-    if provider == Provider::Gemini {
-        // Its reasoning counts against the length of the answer.
-        body["reasoning_effort"] = "low".into();
-    }
-    Call {
-        url: format!("{}/chat/completions", endpoint.base_url),
-        headers: headers(endpoint),
-        body,
-    }
+    Call::new(
+        format!("{}/chat/completions", endpoint.base_url),
+        headers(endpoint),
+        &Body {
+            model,
+            stream: true,
+            stream_options: StreamOptions {
+                include_usage: true,
+            },
+            messages: system.into_iter().chain(messages).collect(),
+            max_tokens,
+            max_completion_tokens,
+            temperature: shape.temperature,
+            // Gemini's reasoning counts against the length of the answer.
+            reasoning_effort: (provider == Provider::Gemini).then_some("low"),
+        },
+    )
 }
 
 /// What every request carries.
@@ -64,20 +104,23 @@ pub(super) fn headers(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
     }
 }
 
-fn message(utterance: &Utterance) -> Value {
-    let role = match utterance.role {
-        Role::Member => "user",
-        Role::Companion => "assistant",
+fn message(utterance: &Utterance) -> Message<'_> {
+    let text = utterance.text.as_str();
+    let content = if utterance.images.is_empty() {
+        Content::Words(text.into())
+    } else {
+        let images = utterance.images.iter().map(|image| Part::ImageUrl {
+            image_url: ImageUrl {
+                url: format!("data:{};base64,{}", image.media_type, image.base64),
+            },
+        });
+        let words = std::iter::once(Part::Text { text });
+        Content::Parts(words.chain(images).collect())
     };
-    if utterance.images.is_empty() {
-        return json!({ "role": role, "content": utterance.text });
+    Message {
+        role: role(utterance),
+        content,
     }
-    let mut content = vec![json!({ "type": "text", "text": utterance.text })];
-    content.extend(utterance.images.iter().map(|image| {
-        let url = format!("data:{};base64,{}", image.media_type, image.base64);
-        json!({ "type": "image_url", "image_url": { "url": url } })
-    }));
-    json!({ "role": role, "content": content })
 }
 
 /// Reads the chunks.

@@ -47,7 +47,9 @@ async fn ask(config: &Config, prompt: &Prompt) -> (Result<Completion, Error>, Ve
         }
         heard
     };
-    tokio::join!(models.complete(prompt, sender), heard)
+    let asking = models.complete_until(prompt, sender, std::future::pending());
+    let (answer, heard) = tokio::join!(asking, heard);
+    (answer.map_err(|broken| broken.error), heard)
 }
 
 fn text(text: &str) -> Delta {
@@ -355,7 +357,7 @@ async fn dropping_the_future_ends_the_request() {
     let models = Models::new(&config(&server.url, CLAUDE, &[]), client());
     let (sender, mut receiver) = mpsc::channel(4);
     let prompt = prompt();
-    let running = models.complete(&prompt, sender);
+    let running = models.complete_until(&prompt, sender, std::future::pending());
     tokio::select! {
         answer = running => panic!("a stalled answer came: {answer:?}"),
         heard = receiver.recv() => assert_eq!(heard, Some(text("half"))),

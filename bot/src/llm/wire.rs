@@ -1,10 +1,25 @@
-//! What every provider's stream is read into, and how its refusals are understood.
+//! What every provider is told alike, what its stream is read into, and how its refusals are understood.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Error;
+use super::{Error, Prompt, Role, Utterance};
+
+/// How every provider calls who said something.
+pub(super) fn role(utterance: &Utterance) -> &'static str {
+    match utterance.role {
+        Role::Member => "user",
+        Role::Companion => "assistant",
+    }
+}
+
+/// The persona and the date in one, for providers that have one place for both.
+pub(super) fn system(prompt: &Prompt) -> Option<String> {
+    let parts = [prompt.system.as_str(), prompt.dated.as_str()];
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    (!parts.is_empty()).then(|| parts.join("\n\n"))
+}
 
 /// One piece of news from a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]

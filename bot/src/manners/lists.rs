@@ -1,5 +1,9 @@
 //! The words of the law, in both languages at once: a model does not keep to one.
 
+use std::sync::LazyLock;
+
+use crate::phrases::Phrases;
+
 /// Urging, diagnosing, judging, hollow phrases: what hurts or tires a person who finds speaking hard.
 const JAPANESE: &[&str] = &[
     // urging
@@ -121,7 +125,11 @@ const ENGLISH: &[&str] = &[
 ];
 
 /// Never named first by us.
-pub(super) const MUTISM: [&str; 8] = [
+pub(super) static MUTISM: LazyLock<Phrases> = LazyLock::new(|| MUTISM_WORDS.iter().collect());
+/// By these a member asks for more than a few words.
+pub(super) static MORE: LazyLock<Phrases> = LazyLock::new(|| MORE_WORDS.iter().collect());
+
+pub(super) const MUTISM_WORDS: &[&str] = &[
     "場面緘黙",
     "場面かん黙",
     "場面かんもく",
@@ -132,8 +140,7 @@ pub(super) const MUTISM: [&str; 8] = [
     "mutism",
 ];
 
-/// By these a member asks for more than a few words.
-const MORE: &[&str] = &[
+const MORE_WORDS: &[&str] = &[
     "詳しく",
     "くわしく",
     "もっと詳",
@@ -225,10 +232,6 @@ const DISTRESS: &[&str] = &[
 
 pub(super) fn law_phrases() -> impl Iterator<Item = &'static str> {
     JAPANESE.iter().chain(ENGLISH).copied()
-}
-
-pub(super) fn more_words() -> impl Iterator<Item = &'static str> {
-    MORE.iter().copied()
 }
 
 /// The built-in words of distress.

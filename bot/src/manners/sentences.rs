@@ -76,38 +76,3 @@ fn is_end(c: char) -> bool {
 fn is_western_end(c: char) -> bool {
     matches!(c, '.' | '!' | '?')
 }
-
-/// Text as phrases are looked for in it: lower case, no invisible characters, one form of width and apostrophe,
-/// white space between Latin words as one space and elsewhere not at all.
-pub(crate) fn normal(text: &str) -> String {
-    let mut normal = String::with_capacity(text.len());
-    let mut gap = false;
-    for c in text.chars() {
-        let c = match c {
-            '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
-            '’' | '‘' | 'ʼ' => '\'',
-            _ => c,
-        };
-        if c.is_whitespace() {
-            gap = true;
-            continue;
-        }
-        // Marks that set words in bold or hide between letters say nothing.
-        if matches!(
-            c,
-            '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '*' | '_' | '~' | '`' | '|'
-        ) {
-            continue;
-        }
-        let latin_before = normal
-            .chars()
-            .next_back()
-            .is_some_and(|before| before.is_ascii());
-        if gap && latin_before && c.is_ascii() {
-            normal.push(' ');
-        }
-        gap = false;
-        normal.extend(c.to_lowercase());
-    }
-    normal
-}

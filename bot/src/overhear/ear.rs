@@ -68,7 +68,7 @@ pub struct Moment<'a> {
     pub is_quiet_hour: bool,
     /// What is being thought about already, if anything.
     pub thinking: Option<Call>,
-    /// Our names, as `manners::normal` has them.
+    /// Our names, as `phrases::normal` has them.
     pub names: &'a [String],
     /// Words that mean distress: never an occasion to join in.
     pub distress: &'a Distress,

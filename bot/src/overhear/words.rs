@@ -1,10 +1,16 @@
 //! Words by which a conversation shows that it ends, that it is nobody else's, or that it wants quiet; and our name.
 //! Fixed lists, on purpose: what they miss the judge may still see, and what they take too widely ends in silence. Pure.
 
-use crate::manners::{contains, normal};
+use std::sync::LazyLock;
+
+use crate::phrases::{Phrases, contains, normal};
 
 /// A conversation is winding down.
-const ENDINGS: &[&str] = &[
+static ENDINGS: LazyLock<Phrases> = LazyLock::new(|| ENDING_WORDS.iter().collect());
+/// A conversation is serious, or meant for those who are in it.
+static PRIVATE: LazyLock<Phrases> = LazyLock::new(|| PRIVATE_WORDS.iter().collect());
+
+const ENDING_WORDS: &[&str] = &[
     "おやすみ",
     "お休みなさい",
     "またね",
@@ -65,8 +71,7 @@ const ENDINGS: &[&str] = &[
     "let's wrap up",
 ];
 
-/// A conversation is serious, or meant for those who are in it.
-const PRIVATE: &[&str] = &[
+const PRIVATE_WORDS: &[&str] = &[
     "ここだけの話",
     "内緒",
     "ないしょ",
@@ -171,12 +176,12 @@ const HONORIFICS: &[&str] = &["さん", "ちゃん", "くん", "様"];
 
 /// Whether somebody takes their leave, gives thanks, or closes the matter.
 pub(super) fn is_ending(text: &str) -> bool {
-    holds(text, ENDINGS)
+    ENDINGS.are_in(text)
 }
 
 /// Whether it is serious or private.
 pub(super) fn is_private(text: &str) -> bool {
-    holds(text, PRIVATE)
+    PRIVATE.are_in(text)
 }
 
 /// Whether the whole message asks for quiet. 「静かにしてと言われた」 tells of something else.
@@ -218,11 +223,6 @@ pub(super) fn is_call(text: &str, names: &[String]) -> bool {
     })
 }
 
-fn holds(text: &str, words: &[&str]) -> bool {
-    let text = normal(text);
-    words.iter().any(|word| contains(&text, word))
-}
-
 fn is_mark(c: char) -> bool {
     c.is_whitespace() || c.is_ascii_punctuation() || "、。…・「」『』〜ー♪".contains(c)
 }
@@ -260,9 +260,14 @@ mod tests {
 
     #[test]
     fn the_lists_are_written_as_they_are_looked_for() {
-        for word in ENDINGS.iter().chain(PRIVATE).chain(HUSHES) {
+        for word in HUSHES {
             assert_eq!(normal(word), *word);
-            assert!(holds(&format!("「{word}」"), &[word]), "{word}");
+        }
+        for word in ENDING_WORDS {
+            assert!(is_ending(&format!("「{word}」")), "{word}");
+        }
+        for word in PRIVATE_WORDS {
+            assert!(is_private(&format!("「{word}」")), "{word}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Error, let_go};
@@ -144,6 +145,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", 8 << 20)?;
     connection.set_prepared_statement_cache_capacity(48);
+    // A plan does not hang on the values bound to it: else SQLite prepares a statement anew for each of them.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     upgrade(&connection, path, &STEPS)?;
     connection.execute_batch(let_go::TABLE)?;
     connection.execute_batch(ADDED)?;

@@ -49,7 +49,7 @@ pub(super) async fn listen(
     reserved: Reserved,
     heard: &Heard,
 ) -> Result<Ended, Trouble> {
-    let prompt = reserved.prompt.clone();
+    let prompt = Arc::clone(&reserved.prompt);
     let completed = match follow(rooms, speaker, &prompt, heard).await? {
         Ok(completion) => completion,
         Err(broken) => {
@@ -174,13 +174,13 @@ async fn failed(
 async fn follow(
     rooms: &Rooms,
     speaker: &mut Speaker<'_>,
-    prompt: &Prompt,
+    prompt: &Arc<Prompt>,
     heard: &Heard,
 ) -> Result<Result<Completion, llm::Broken>, Trouble> {
     let (deltas, mut pieces) = mpsc::channel(WAITING_DELTAS);
     // In a set, so that leaving this function ends the request and with it the cost.
     let mut asking = JoinSet::new();
-    let (models, asked) = (Arc::clone(&rooms.models), prompt.clone());
+    let (models, asked) = (Arc::clone(&rooms.models), Arc::clone(prompt));
     let enough = wish::until(speaker.turn.wish.clone(), Wish::Enough);
     asking.spawn(async move { models.complete_until(&asked, deltas, enough).await });
     let mut judge = heard.judge();

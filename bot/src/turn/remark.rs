@@ -166,7 +166,7 @@ async fn ask_judge(rooms: &Rooms, turn: &Turn, cue: &Cue) -> Result<(), Quiet> {
     let own = settings.judge_prompt.as_deref();
     let judge = rooms.ears.judge();
     let prompt = overhear::judge_prompt(&cue.lines, own, judge, rooms.manner.language);
-    let (answer, spent) = ask(rooms, &prompt, Purpose::Judge).await?;
+    let (answer, spent) = ask(rooms, prompt, Purpose::Judge).await?;
     pay(rooms, Some(spent)).await;
     let speaks = overhear::says_speak(&answer.text);
     tracing::info!(
@@ -196,7 +196,7 @@ async fn word(rooms: &Rooms, turn: &Turn, cue: &Cue) -> Result<Thought, Quiet> {
         manner.context_tokens,
     );
     prompt.choice = ways.choice();
-    let (answer, spent) = ask(rooms, &prompt, Purpose::Unasked).await?;
+    let (answer, spent) = ask(rooms, prompt, Purpose::Unasked).await?;
     let said: Vec<&str> = cue
         .lines
         .iter()
@@ -226,26 +226,22 @@ async fn word(rooms: &Rooms, turn: &Turn, cue: &Cue) -> Result<Thought, Quiet> {
 /// One question to a model, paid for from what is left for unasked speech.
 async fn ask(
     rooms: &Rooms,
-    prompt: &Prompt,
+    prompt: Prompt,
     purpose: Purpose,
 ) -> Result<(Completion, Spent), Quiet> {
     let reserved = rooms
         .purse
         .reserve_for(prompt, budget::Purpose::Unasked)
         .map_err(|_| Quiet::Budget)?;
-    match rooms
-        .models
-        .complete_quietly(&reserved.prompt.clone())
-        .await
-    {
+    match rooms.models.ask(&reserved.prompt).await {
         Ok(answer) => {
             let spent = reserved
                 .settle(std::slice::from_ref(&answer), purpose)
                 .await;
             Ok((answer, spent))
         }
-        Err(error) => {
-            reserved.release();
+        Err(llm::Broken { error, wasted }) => {
+            reserved.settle_broken(&wasted, purpose).await;
             tracing::warn!(event = "overhear.failed", why = %error, "a model did not answer; nobody asked, so nothing is said");
             if purpose == Purpose::Judge && is_owners(&error) {
                 rooms.owner.tell(
