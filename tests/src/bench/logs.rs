@@ -291,7 +291,7 @@ fn generate(dir: &Path, segments: usize) -> Result<u64> {
             line(&mut text, lines, millis, &mut chance)?;
             lines += 1;
             // People do not write in step.
-            millis += chance.i64(..=2 * step_ms);
+            millis += chance.i64(0..=2 * step_ms);
         }
         // A segment is named by the instant it was closed: after its last line.
         fs::write(dir.join(name(millis)), text)?;
