@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -13,10 +14,11 @@ use serde::{Deserialize, Serialize};
 /// A beat older than this is a stuck loop.
 pub const MAX_AGE: Duration = Duration::from_secs(90);
 
-/// How often the loop that does the work beats.
+/// How often the loop that does the work beats. One that goes round faster writes no more for it: that would be most of
+/// what an idle program does.
 pub const INTERVAL: Duration = Duration::from_secs(15);
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Beat {
     /// Seconds since the machine started.
     uptime_secs: u64,
@@ -28,14 +30,21 @@ struct Beat {
 #[derive(Clone, Debug)]
 pub struct Heartbeat {
     path: PathBuf,
+    /// What stands in the file.
+    written: Arc<Mutex<Option<Beat>>>,
 }
 
 impl Heartbeat {
     /// The heartbeat of `service`, in the temporary directory.
     #[must_use]
     pub fn new(service: &str) -> Self {
+        Self::at(std::env::temp_dir().join(format!("{service}.heartbeat")))
+    }
+
+    fn at(path: PathBuf) -> Self {
         Self {
-            path: std::env::temp_dir().join(format!("{service}.heartbeat")),
+            path,
+            written: Arc::default(),
         }
     }
 
@@ -62,13 +71,27 @@ impl Heartbeat {
             uptime_secs: uptime_secs(),
             unhealthy,
         };
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.as_ref().is_some_and(|last| last.says_enough(&beat)) {
+            return;
+        }
         let text = serde_json::to_string(&beat).unwrap_or_default();
         // A rename, so that a reader never sees half a beat; no sync, since it need not outlive the machine.
         let partial = self.path.with_extension("heartbeat.partial");
-        let written = fs::write(&partial, text).and_then(|()| move_over(&partial, &self.path));
-        if let Err(error) = written {
-            tracing::warn!(event = "heartbeat.failed", path = %self.path.display(), %error, "the heartbeat could not be written");
+        match fs::write(&partial, text).and_then(|()| move_over(&partial, &self.path)) {
+            Ok(()) => *written = Some(beat),
+            Err(error) => {
+                tracing::warn!(event = "heartbeat.failed", path = %self.path.display(), %error, "the heartbeat could not be written");
+            }
         }
+    }
+}
+
+impl Beat {
+    /// Whether `next` is no news and this one still young.
+    fn says_enough(&self, next: &Beat) -> bool {
+        let age_secs = next.uptime_secs.saturating_sub(self.uptime_secs);
+        self.unhealthy == next.unhealthy && age_secs < INTERVAL.as_secs()
     }
 }
 
@@ -112,9 +135,7 @@ mod tests {
     #[test]
     fn a_beat_ages_and_speaks() {
         let dir = tempfile::tempdir().unwrap();
-        let heartbeat = Heartbeat {
-            path: dir.path().join("bot.heartbeat"),
-        };
+        let heartbeat = Heartbeat::at(dir.path().join("bot.heartbeat"));
         assert!(heartbeat.judge().unwrap_err().contains("no heartbeat at"));
         heartbeat.beat();
         assert!(heartbeat.judge().is_ok());
@@ -131,5 +152,25 @@ mod tests {
         );
         fs::write(&heartbeat.path, "{").unwrap();
         assert!(heartbeat.judge().unwrap_err().contains("not readable"));
+    }
+
+    #[test]
+    fn a_beat_that_is_no_news_is_written_when_the_last_one_has_aged() {
+        let dir = tempfile::tempdir().unwrap();
+        let heartbeat = Heartbeat::at(dir.path().join("bot.heartbeat"));
+        heartbeat.beat();
+        fs::remove_file(&heartbeat.path).unwrap();
+        heartbeat.beat();
+        assert!(!heartbeat.path.exists(), "no news");
+        heartbeat.unhealthy("no connection to Discord");
+        assert!(heartbeat.judge().is_err(), "news is told at once");
+        heartbeat.beat();
+        assert!(heartbeat.judge().is_ok(), "so is its end");
+        fs::remove_file(&heartbeat.path).unwrap();
+        if let Some(last) = heartbeat.written.lock().unwrap().as_mut() {
+            last.uptime_secs -= INTERVAL.as_secs();
+        }
+        heartbeat.beat();
+        assert!(heartbeat.path.exists(), "old");
     }
 }

@@ -44,23 +44,95 @@ const WORDS: [&str; 24] = [
 /// How often the writer commits beside a backup.
 const COMMIT_EVERY: Duration = Duration::from_millis(5);
 
-/// Measures backups of a database of `mebibytes`, in `rounds` interleaved rounds.
+/// What a backup may take beside a writer before it counts as one that never ends, in seconds.
+const GIVEN_UP_AFTER: u32 = 60;
+
+/// Measures backups of databases of so many MiB, each in so many interleaved rounds.
 ///
 /// # Errors
 /// When a program fails.
-pub fn measure(mebibytes: u64, rounds: usize, table: &mut Table) -> Result<()> {
-    let bench = Bench::with(mebibytes)?;
-    table.note(format!(
-        "database of {mebibytes} MiB; ours verifies what it wrote, the others do not"
-    ));
-    bench.at_rest(rounds, table)?;
-    bench.restores(rounds, table)?;
-    bench.under_a_writer(rounds, table)
+pub fn measure(sizes: &[(u64, usize)], table: &mut Table) -> Result<()> {
+    table.note("ours verifies what it wrote, the others do not");
+    let mut ways = Way::PEERS.to_vec();
+    if run("command -v restic").is_err() {
+        table.note("restic is not installed, so it is not in the table");
+        ways.retain(|way| !matches!(way, Way::Restic));
+    }
+    for (mebibytes, rounds) in sizes {
+        let bench = Bench::with(*mebibytes)?;
+        bench.at_rest(*rounds, &ways, table)?;
+        bench.restores(*rounds, table)?;
+        bench.under_a_writer(*rounds, &ways, table)?;
+    }
+    Ok(())
+}
+
+/// How a backup is made.
+#[derive(Clone, Copy)]
+enum Way {
+    Ours,
+    /// Of the live directory.
+    Tar,
+    /// `.backup`, then a compressor.
+    Copied(&'static str),
+    /// `VACUUM INTO`, then a compressor.
+    Vacuumed(&'static str),
+    Restic,
+}
+
+impl Way {
+    const PEERS: [Self; 5] = [
+        Self::Tar,
+        Self::Copied("gzip -6"),
+        Self::Copied("zstd -3 -q"),
+        Self::Vacuumed("zstd -3 -q"),
+        Self::Restic,
+    ];
+
+    fn name(self) -> String {
+        match self {
+            Self::Ours => "ours".to_owned(),
+            Self::Tar => "tar -cz".to_owned(),
+            Self::Copied(compressor) => format!(".backup + {}", compressor.trim_end_matches(" -q")),
+            Self::Vacuumed(compressor) => {
+                format!("VACUUM INTO + {}", compressor.trim_end_matches(" -q"))
+            }
+            Self::Restic => "restic".to_owned(),
+        }
+    }
+
+    /// Which of its rows are judged: processor time, wall time.
+    fn bands(self) -> [Band; 2] {
+        match self {
+            Self::Tar => [Band::Shown, Band::RatioAtMost(0.25)],
+            Self::Copied("gzip -6") => [Band::RatioAtMost(0.40), Band::Shown],
+            _ => [Band::Shown, Band::Shown],
+        }
+    }
+}
+
+/// What one way's backups cost, and how large they are.
+#[derive(Default)]
+struct Made {
+    wall: Sample,
+    cpu: Sample,
+    peak: Sample,
+    mebibytes: Sample,
+}
+
+impl Made {
+    fn add(&mut self, cost: Cost, bytes: u64) {
+        self.wall.add(cost.wall_secs);
+        self.cpu.add(cost.cpu_secs);
+        self.peak.add(cost.peak_mib);
+        self.mebibytes.add(bytes as f64 / 1_048_576.0);
+    }
 }
 
 /// A house with a chat database, and a place for what peers make of it.
 pub(super) struct Bench {
     house: House,
+    mebibytes: u64,
     database: String,
     place: String,
 }
@@ -71,6 +143,7 @@ impl Bench {
         fill(&house.database(), mebibytes)?;
         give(&house.data())?;
         let bench = Self {
+            mebibytes,
             database: house.database().display().to_string(),
             place: house.path("bench").display().to_string(),
             house,
@@ -90,94 +163,71 @@ impl Bench {
         give(&self.house.backups())
     }
 
-    fn tar(&self) -> Result<Cost> {
+    /// Makes one backup; a peer has [`GIVEN_UP_AFTER`] for it.
+    fn make(&self, way: Way) -> Result<Cost> {
+        let (database, place) = (&self.database, &self.place);
+        let live = self.house.data().display().to_string();
+        let copied = |statement: &str, compressor: &str| {
+            format!(
+                "sqlite3 {database} '.timeout 30000' {statement} && {compressor} -c {place}/copy > {place}/made/out"
+            )
+        };
+        let command = match way {
+            Way::Ours => return self.ours(),
+            Way::Tar => format!("tar -czf {place}/made/tar.gz -C {live} ."),
+            Way::Copied(compressor) => copied(&format!("'.backup {place}/copy'"), compressor),
+            Way::Vacuumed(compressor) => {
+                copied(&format!("\"VACUUM INTO '{place}/copy'\""), compressor)
+            }
+            Way::Restic => {
+                let restic = "RESTIC_PASSWORD=x restic -q --no-cache";
+                let repository = format!("{place}/made/restic");
+                format!("{restic} -r {repository} init && {restic} -r {repository} backup {live}")
+            }
+        };
         run(&format!(
-            "tar -czf {0}/tar.gz -C {1} .",
-            self.place,
-            self.house.data().display()
+            "rm -rf {place}/made {place}/copy && mkdir {place}/made"
+        ))?;
+        run(&format!(
+            "timeout {GIVEN_UP_AFTER} sh -c {}",
+            quoted(&command)
         ))
     }
 
-    fn copied_and(&self, compressor: &str) -> Result<Cost> {
-        let copy = format!("{}/copy", self.place);
-        run(&format!(
-            "rm -f {copy}; sqlite3 {} '.timeout 30000' '.backup {copy}' && {compressor} -c {copy} > {copy}.out",
-            self.database
-        ))
+    fn made(&self, way: Way, made: &mut Made) -> Result<()> {
+        let cost = self.make(way)?;
+        let place = match way {
+            Way::Ours => self.house.backups(),
+            _ => Path::new(&self.place).join("made"),
+        };
+        made.add(cost, bytes_below(&place)?);
+        Ok(())
     }
 
-    fn restic(&self) -> Result<Cost> {
-        let repository = format!(
-            "RESTIC_PASSWORD=x restic -q --no-cache -r {}/restic",
-            self.place
-        );
-        run(&format!("rm -rf {}/restic; {repository} init", self.place))?;
-        run(&format!(
-            "{repository} backup {}",
-            self.house.data().display()
-        ))
-    }
-
-    fn at_rest(&self, rounds: usize, table: &mut Table) -> Result<()> {
-        let has_restic = run("command -v restic").is_ok();
-        let mut costs: [Vec<Cost>; 5] = Default::default();
+    fn at_rest(&self, rounds: usize, peers: &[Way], table: &mut Table) -> Result<()> {
+        let mut ours = Made::default();
+        let mut theirs: Vec<Made> = peers.iter().map(|_| Made::default()).collect();
         for _ in 0..rounds {
-            costs[0].push(self.ours()?);
-            costs[1].push(self.tar()?);
-            costs[2].push(self.copied_and("gzip -6")?);
-            costs[3].push(self.copied_and("zstd -3 -q")?);
-            if has_restic {
-                costs[4].push(self.restic()?);
+            self.made(Way::Ours, &mut ours)?;
+            for (way, made) in peers.iter().zip(&mut theirs) {
+                self.made(*way, made)?;
             }
         }
-        let wall = |place: usize| Sample::of(costs[place].iter().map(|cost| cost.wall_secs));
-        let cpu = |place: usize| Sample::of(costs[place].iter().map(|cost| cost.cpu_secs));
-        let peak = Sample::of(costs[0].iter().map(|cost| cost.peak_mib));
-        let cpu_row = "backup at rest, CPU s";
-        let wall_row = "backup at rest, wall s";
-        table.add(Row::beside(
-            cpu_row,
-            cpu(0),
-            ".backup + gzip -6",
-            cpu(2),
-            Band::RatioAtMost(0.40),
-        ));
-        table.add(Row::beside(
-            cpu_row,
-            cpu(0),
-            ".backup + zstd -3",
-            cpu(3),
-            Band::Shown,
-        ));
-        table.add(Row::beside(
-            wall_row,
-            wall(0),
-            "tar -cz",
-            wall(1),
-            Band::RatioAtMost(0.25),
-        ));
-        table.add(Row::beside(
-            wall_row,
-            wall(0),
-            ".backup + zstd -3",
-            wall(3),
-            Band::Shown,
-        ));
-        if has_restic {
-            table.add(Row::beside(cpu_row, cpu(0), "restic", cpu(4), Band::Shown));
-            table.add(Row::beside(
-                wall_row,
-                wall(0),
-                "restic",
-                wall(4),
-                Band::Shown,
-            ));
-        } else {
-            table.note("restic is not installed, so it is not in the table");
+        let size = self.mebibytes;
+        for (way, made) in peers.iter().zip(theirs) {
+            let [cpu, wall] = way.bands();
+            let mut beside = |what: &str, ours: &Sample, theirs: Sample, band| {
+                let what = format!("{size} MiB at rest: {what}");
+                table.add(Row::beside(what, ours.clone(), &way.name(), theirs, band));
+            };
+            beside("CPU s", &ours.cpu, made.cpu, cpu);
+            beside("wall s", &ours.wall, made.wall, wall);
+            beside("bytes, MiB", &ours.mebibytes, made.mebibytes, Band::Shown);
+            beside("peak memory, MiB", &ours.peak, made.peak, Band::Shown);
         }
         table.add(Row::alone(
-            "backup, peak memory, MiB",
-            peak,
+            format!("{size} MiB at rest: peak memory, MiB"),
+            ours.peak,
             Band::AtMost(64.0),
         ));
         Ok(())
@@ -204,7 +254,7 @@ impl Bench {
             );
         }
         table.add(Row::beside(
-            "restore, verified, wall s",
+            format!("{} MiB: restore, verified, wall s", self.mebibytes),
             ours,
             "zstd -d",
             theirs,
@@ -213,36 +263,82 @@ impl Bench {
         Ok(())
     }
 
-    /// A writer commits 200 times a second; what a backup costs it, and whether backups end at all.
-    fn under_a_writer(&self, rounds: usize, table: &mut Table) -> Result<()> {
-        let (mut quiet, mut busy, mut wall) =
-            (Sample::default(), Sample::default(), Sample::default());
+    /// A writer commits 200 times a second: what a backup costs it, and whether backups end at all.
+    fn under_a_writer(&self, rounds: usize, peers: &[Way], table: &mut Table) -> Result<()> {
+        let size = self.mebibytes;
+        let mut alone = Commits::default();
         for _ in 0..rounds {
-            let (latencies, ()) = self.beside_a_writer(|| {
-                thread::sleep(Duration::from_secs(3));
-                Ok(())
-            })?;
-            quiet.add(latencies.median());
-            let (latencies, cost) = self.beside_a_writer(|| self.ours())?;
-            busy.add(latencies.median());
-            wall.add(cost.wall_secs);
+            let pause = || thread::sleep(Duration::from_secs(3));
+            alone.add(&self.beside_a_writer(pause)?.0);
         }
-        table.add(Row::beside(
-            "a commit during a backup, p50 ms",
-            busy,
-            "the same writer alone",
-            quiet,
-            Band::RatioAtMost(1.1),
-        ));
-        table.add(Row::alone(
-            "backup under 200 commits/s, wall s (every one ended)",
-            wall,
+        let ours = self.ended_beside_a_writer(Way::Ours, rounds)?;
+        let mut beside = |what: &str, ours: Sample, (peer, theirs): (&str, Sample), band| {
+            let what = format!("{size} MiB beside 200 commits/s: {what}");
+            table.add(Row::beside(what, ours, peer, theirs, band));
+        };
+        let peer = "the same writer alone";
+        let band = Band::RatioAtMost(1.1);
+        beside(
+            "a commit, p50 ms",
+            ours.commits.p50.clone(),
+            (peer, alone.p50),
+            band,
+        );
+        beside(
+            "a commit, p99 ms",
+            ours.commits.p99.clone(),
+            (peer, alone.p99),
             Band::Shown,
+        );
+        let ended = format!("backups of {rounds} that ended in {GIVEN_UP_AFTER} s");
+        for way in peers {
+            let theirs = self.ended_beside_a_writer(*way, rounds)?;
+            let name = way.name();
+            beside(&ended, ours.count(), (&name, theirs.count()), Band::Shown);
+            if theirs.wall.runs() > 0 {
+                beside(
+                    "wall s",
+                    ours.wall.clone(),
+                    (&name, theirs.wall),
+                    Band::Shown,
+                );
+            }
+            let (p50, p99) = (theirs.commits.p50, theirs.commits.p99);
+            beside(
+                "a commit, p50 ms",
+                ours.commits.p50.clone(),
+                (&name, p50),
+                Band::Shown,
+            );
+            beside(
+                "a commit, p99 ms",
+                ours.commits.p99.clone(),
+                (&name, p99),
+                Band::Shown,
+            );
+        }
+        table.add(Row::alone(
+            format!("{size} MiB beside 200 commits/s: {ended}"),
+            ours.count(),
+            Band::AtLeast(rounds as f64),
         ));
         Ok(())
     }
 
-    fn beside_a_writer<R>(&self, act: impl FnOnce() -> Result<R>) -> Result<(Sample, R)> {
+    fn ended_beside_a_writer(&self, way: Way, rounds: usize) -> Result<Ended> {
+        let mut ended = Ended::default();
+        for _ in 0..rounds {
+            let (latencies, made) = self.beside_a_writer(|| self.make(way))?;
+            ended.commits.add(&latencies);
+            // A peer that fails or never ends is a figure, no reason to stop.
+            if let Ok(cost) = made {
+                ended.wall.add(cost.wall_secs);
+            }
+        }
+        Ok(ended)
+    }
+
+    fn beside_a_writer<R>(&self, act: impl FnOnce() -> R) -> Result<(Sample, R)> {
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
             let writer = scope.spawn(|| write_until(Path::new(&self.database), &over));
@@ -253,8 +349,35 @@ impl Bench {
                 .map_err(|_| anyhow::anyhow!("the writer panicked"))??;
             // The writer ran as root: what it made must belong to the house again.
             give(&self.house.data())?;
-            Ok((latencies, outcome?))
+            Ok((latencies, outcome))
         })
+    }
+}
+
+/// How long a writer's commits took.
+#[derive(Default)]
+struct Commits {
+    p50: Sample,
+    p99: Sample,
+}
+
+impl Commits {
+    fn add(&mut self, latencies: &Sample) {
+        self.p50.add(latencies.median());
+        self.p99.add(latencies.quantile(0.99));
+    }
+}
+
+/// What became of backups beside a writer, and of its commits.
+#[derive(Default)]
+struct Ended {
+    wall: Sample,
+    commits: Commits,
+}
+
+impl Ended {
+    fn count(&self) -> Sample {
+        Sample::of([self.wall.runs() as f64])
     }
 }
 
@@ -311,6 +434,25 @@ fn sentence(chance: &mut fastrand::Rng) -> String {
     (0..length)
         .map(|_| WORDS[chance.usize(..WORDS.len())])
         .collect()
+}
+
+/// As one word of a shell.
+fn quoted(command: &str) -> String {
+    format!("'{}'", command.replace('\'', "'\\''"))
+}
+
+fn bytes_below(dir: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let facts = entry.metadata()?;
+        bytes += if facts.is_dir() {
+            bytes_below(&entry.path())?
+        } else {
+            facts.len()
+        };
+    }
+    Ok(bytes)
 }
 
 /// Gives a directory and what is in it to the user that programs run as.

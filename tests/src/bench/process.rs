@@ -22,7 +22,7 @@ pub struct Cost {
     pub wall_secs: f64,
     /// Processor seconds, of all its processes.
     pub cpu_secs: f64,
-    /// The most memory its first process had resident, in MiB.
+    /// The most memory that one of its processes had resident, in MiB.
     pub peak_mib: f64,
 }
 
@@ -46,7 +46,7 @@ pub fn run(shell: &str) -> Result<Cost> {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        peak_mib = memory_kib(child.id(), "VmHWM").map_or(peak_mib, |kib| kib / 1024.0);
+        peak_mib = largest_mib(child.id()).max(peak_mib);
         thread::sleep(LOOK_EVERY);
     };
     let wall_secs = begun.elapsed().as_secs_f64();
@@ -67,7 +67,7 @@ pub fn run_launch(launch: Launch) -> Result<Cost> {
     let mut running = launch.start();
     let mut peak_mib = 0.0;
     while running.alive() {
-        peak_mib = memory_kib(running.pid(), "VmHWM").map_or(peak_mib, |kib| kib / 1024.0);
+        peak_mib = largest_mib(running.pid()).max(peak_mib);
         thread::sleep(LOOK_EVERY);
     }
     let wall_secs = begun.elapsed().as_secs_f64();
@@ -83,6 +83,17 @@ pub fn run_launch(launch: Launch) -> Result<Cost> {
         cpu_secs: (descendants_cpu_ms() - before) / 1e3,
         peak_mib,
     })
+}
+
+/// The most memory that a process or one of its descendants has had so far.
+fn largest_mib(pid: u32) -> f64 {
+    let own = memory_kib(pid, "VmHWM").map_or(0.0, |kib| kib / 1024.0);
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    let pids = children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok());
+    pids.map(largest_mib).fold(own, f64::max)
 }
 
 /// Processor milliseconds of all children that have ended, with theirs.

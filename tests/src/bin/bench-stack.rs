@@ -21,7 +21,8 @@ fn main() -> Result<()> {
         match area.as_str() {
             "bot" if wish.quick => bot::measure(200, 300, rounds, &mut table)?,
             "bot" => bot::measure(1_000, 2_000, rounds, &mut table)?,
-            "backup" => backup::measure(if wish.quick { 64 } else { 256 }, rounds, &mut table)?,
+            "backup" if wish.quick => backup::measure(&[(64, rounds)], &mut table)?,
+            "backup" => backup::measure(&[(10, rounds), (256, rounds), (1_024, 3)], &mut table)?,
             "logs" => logs::measure(if wish.quick { 100 } else { 512 }, rounds, &mut table)?,
             "growth" => growth::measure(wish.quick, &mut table)?,
             "soak" => soak::measure(if wish.quick { 2_000 } else { 20_000 }, &mut table)?,
