@@ -11,6 +11,7 @@ mod pace;
 mod tests;
 mod whispers;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Response, StatusCode};
@@ -52,7 +53,7 @@ pub struct Rest {
     /// Another host than Discord's, without a slash at its end.
     other_host: Option<String>,
     limiter: Option<Ratelimiter>,
-    pace: Pace,
+    pace: Arc<Pace>,
 }
 
 /// A file that we send.
@@ -74,6 +75,8 @@ pub(super) struct Ask<'a> {
     file: Option<&'a File>,
     /// Not worth asking twice.
     once: bool,
+    /// Counted by none of Discord's limits on us, and too urgent to wait for one.
+    is_unlimited: bool,
 }
 
 impl<'a> Ask<'a> {
@@ -85,6 +88,7 @@ impl<'a> Ask<'a> {
             params: None,
             file: None,
             once: false,
+            is_unlimited: false,
         }
     }
 
@@ -105,6 +109,11 @@ impl<'a> Ask<'a> {
 
     fn once(mut self) -> Self {
         self.once = true;
+        self
+    }
+
+    fn unlimited(mut self) -> Self {
+        self.is_unlimited = true;
         self
     }
 
@@ -146,6 +155,18 @@ pub fn is_discord(api_url: &str) -> bool {
     })
 }
 
+/// serenity's limiter lets the other routes ask on while Discord holds back all of them: they wait here.
+fn limiter(client: reqwest::Client, token: String, pace: &Arc<Pace>) -> Ratelimiter {
+    let mut limiter = Ratelimiter::new(client, token);
+    let pace = Arc::clone(pace);
+    limiter.set_ratelimit_callback(Box::new(move |limit| {
+        if limit.global {
+            pace.hold(None, limit.timeout);
+        }
+    }));
+    limiter
+}
+
 impl Rest {
     /// `client` carries the timeouts and the trusted roots.
     #[must_use]
@@ -154,13 +175,14 @@ impl Rest {
             (!is_discord(api_url)).then(|| api_url.trim().trim_end_matches('/').to_owned());
         let is_limited = other_host.is_none();
         let bot_token = format!("Bot {}", token.expose_secret());
-        let limiter = is_limited.then(|| Ratelimiter::new(client.clone(), bot_token.clone()));
+        let pace = Arc::new(Pace::new(is_limited));
+        let limiter = is_limited.then(|| limiter(client.clone(), bot_token.clone(), &pace));
         Self {
             client,
             token: SecretString::from(bot_token),
             other_host,
             limiter,
-            pace: Pace::new(is_limited),
+            pace,
         }
     }
 
@@ -209,10 +231,12 @@ impl Rest {
         let mut pauses = 0;
         let mut attempt = 0;
         loop {
-            self.pace
-                .wait(&key, LONGEST_PAUSE)
-                .await
-                .map_err(Error::RateLimited)?;
+            if !ask.is_unlimited {
+                self.pace
+                    .wait(&key, LONGEST_PAUSE)
+                    .await
+                    .map_err(Error::RateLimited)?;
+            }
             let failure = match self.once(&ask).await {
                 Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
                     let (pause, is_global) = answer::pause(response).await;
@@ -248,7 +272,7 @@ impl Rest {
 
     async fn once(&self, ask: &Ask<'_>) -> Result<Response, Error> {
         let sent = async {
-            if let Some(limiter) = &self.limiter {
+            if let Some(limiter) = self.limiter.as_ref().filter(|_| !ask.is_unlimited) {
                 return limiter.perform(ask.request()).await;
             }
             let host = self.other_host.as_deref();

@@ -1,5 +1,7 @@
 //! Discord as plain state: who is there, where, what was said. No sockets, no clock.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 /// A snowflake.
@@ -172,6 +174,8 @@ pub struct Interaction {
     pub token: String,
     /// Where.
     pub channel: Id,
+    /// When it was sent to the bot.
+    pub sent: Instant,
     /// The type of the first answer (4 message, 5 later, 6/7 update, 9 form).
     pub answered: Option<u64>,
     /// The whole body of the first answer.

@@ -79,8 +79,8 @@ pub struct Asked {
     pub key: String,
     /// When.
     pub at: Instant,
-    /// Whether the asker went away before the end.
-    pub abandoned: bool,
+    /// When the asker went away, if that was before the end.
+    pub abandoned: Option<Instant>,
 }
 
 impl Asked {
@@ -307,7 +307,7 @@ fn read(path: &str, headers: &HeaderMap, body: &Bytes) -> Asked {
         },
         body: value,
         at: Instant::now(),
-        abandoned: false,
+        abandoned: None,
     }
 }
 
@@ -332,7 +332,7 @@ fn stream(world: Arc<Shared>, number: usize, steps: Vec<Step>) -> Body {
                 }
             };
             if !open {
-                world.with(|state| state.model.asked[number].abandoned = true);
+                world.with(|state| state.model.asked[number].abandoned = Some(Instant::now()));
                 return;
             }
         }

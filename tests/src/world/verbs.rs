@@ -1,6 +1,6 @@
 //! What people in the world do, and what a test waits for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -270,7 +270,7 @@ impl World {
             if !message.is_null() {
                 event["message"] = message.clone();
             }
-            state.interactions.insert(id, Interaction { id, token, channel, answered: None, callback: Value::Null, answers: Vec::new() });
+            state.interactions.insert(id, Interaction { id, token, channel, sent: Instant::now(), answered: None, callback: Value::Null, answers: Vec::new() });
             state.tell(format!("{} used an interaction of kind {kind}: {}", person.name, event["data"]["name"].as_str().or(event["data"]["custom_id"].as_str()).unwrap_or_default()));
             state.dispatch("INTERACTION_CREATE", &event);
             id

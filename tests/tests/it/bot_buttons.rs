@@ -1,6 +1,8 @@
 //! The buttons under an answer: stop and again, for the asker alone, across restarts; and what a new thread's first
 //! answer says.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tests::world::model::echo;
 use tests::world::{Act, Id, Message, permission};
@@ -41,11 +43,14 @@ fn used(house: &House) -> (i64, i64, i64) {
         .unwrap()
 }
 
-fn abandoned(world: &World, number: usize) {
-    world.wait("the model's connection to be closed", |state| {
+/// Waits until the model's connection is closed, which a press of the button does within a second.
+fn abandoned(world: &World, number: usize, pressed: Id) {
+    let (closed, pressed) = world.wait("the model's connection to be closed", |state| {
         let asked = state.model.asked.get(number)?;
-        asked.abandoned.then_some(())
+        Some((asked.abandoned?, state.interactions[&pressed].sent))
     });
+    let took = closed.duration_since(pressed);
+    assert!(took < Duration::from_secs(1), "closed after {took:?}");
 }
 
 #[test]
@@ -61,11 +66,11 @@ fn stop_ends_the_stream_and_the_cost_and_keeps_what_was_shown() {
     assert_eq!(growing.buttons(), [stop.as_str()]);
     let refused = world.press(taro, growing.id, &stop);
     assert!(words(&world, refused).contains("聞いた人だけ"));
-    assert!(!world.asked()[0].abandoned, "nobody else stops it");
+    assert_eq!(world.asked()[0].abandoned, None, "nobody else stops it");
     let pressed = world.press(hana, growing.id, &stop);
     assert!(words(&world, pressed).contains("止めました"));
     // The gate was never opened: only we can have closed the connection.
-    abandoned(&world, 0);
+    abandoned(&world, 0, pressed);
     let (how, reply) = only_answer(&world, &house, said);
     assert_eq!((how, reply.id), (state::ANSWERED, growing.id));
     assert!(
@@ -105,7 +110,7 @@ fn stop_before_the_first_word_closes_the_request() {
     let holding = world.answer(said, "ちゃんと届いています");
     let pressed = world.press(hana, holding.id, &format!("stop:{said}"));
     assert!(words(&world, pressed).contains("止めました"));
-    abandoned(&world, 0);
+    abandoned(&world, 0, pressed);
     let (how, reply) = only_answer(&world, &house, said);
     assert_eq!((how, reply.id), (state::ANSWERED, holding.id));
     assert!(reply.content.contains("ここで止めました"));
@@ -131,7 +136,7 @@ fn the_button_to_stop_works_in_the_next_life() {
     });
     let pressed = world.press(hana, growing.id, &format!("stop:{said}"));
     assert!(words(&world, pressed).contains("止めました"));
-    abandoned(&world, 1);
+    abandoned(&world, 1, pressed);
     let (how, reply) = only_answer(&world, &house, said);
     assert_eq!((how, reply.id), (state::ANSWERED, growing.id));
     assert!(reply.content.contains("ここで止めました"));

@@ -3,10 +3,13 @@
 
 use std::process::Command;
 
+use serde_json::json;
 use tests::tls::{Certificates, FrontDoor};
 use tests::world::model::echo;
 use tests::world::{BOT, RestAct};
 use tests::{House, World, skipped};
+
+use crate::story::words;
 
 /// Set in the second run of a test, which is in the network of its own.
 const INSIDE: &str = "KOTONOHA_TEST_INSIDE";
@@ -103,8 +106,15 @@ fn over_tls_and_serenitys_limiter_a_429_is_waited_out_and_nobody_else_waits() {
     world.answer(said, &echo("混んでいる"));
 
     // The limit of all routes at once.
-    world.fault(&general, too_many(2.0, true), 1);
+    world.fault(&general, too_many(5.0, true), 1);
     let said = world.mention(world.member("次郎"), world.general(), "みんな待つ");
+    world.wait("the second 429", |state| {
+        let refused = state.rest.calls.iter().filter(|call| call.status == 429);
+        (refused.count() == 2).then_some(())
+    });
+    // Bound by no limit, and not known any more after three seconds.
+    let help = world.command(world.member("花"), quiet, "help", &json!([]));
+    assert!(words(&world, help).contains("覚えること"));
     world.answer(said, &echo("みんな待つ"));
     bot.stop().expect_code(0);
     world.with(|state| {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tests::world::model::echo;
-use tests::world::{Act, Answer, Id};
+use tests::world::{Act, Answer, Id, RestAct};
 use tests::{House, World};
 
 use crate::story::{files, stored, words};
@@ -78,6 +78,31 @@ fn everybody_is_acknowledged_however_many_wait_for_a_model() {
         assert!(words(&world, one).contains("遅い返事です"));
     }
     bot.stop().expect_code(0);
+    world.finish();
+}
+
+#[test]
+fn a_limit_of_all_routes_keeps_no_press_waiting_for_its_sign() {
+    let world = World::start();
+    let house = House::new(&world);
+    let bot = house.bot_with(&world, &[("THREADS", "off")]);
+    let hana = world.member("花");
+    let limit = RestAct::TooMany {
+        seconds: 5.0,
+        global: true,
+    };
+    world.fault("POST /channels/*/messages", limit, 1);
+    let said = world.mention(hana, world.general(), "混んでいる");
+    world.wait("the 429", |state| {
+        let mut calls = state.rest.calls.iter();
+        calls.any(|call| call.status == 429).then_some(())
+    });
+    // Discord would not know it any more after three of the five seconds.
+    let help = world.command(hana, world.general(), "help", &json!([]));
+    assert!(words(&world, help).contains("覚えること"));
+    world.answer(said, &echo("混んでいる"));
+    bot.stop().expect_code(0);
+    assert_eq!(world.with(|state| state.rest.early), 0);
     world.finish();
 }
 

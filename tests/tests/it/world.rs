@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::World;
@@ -71,6 +72,29 @@ fn what_discord_refuses_is_refused_and_remembered() {
         world.with(|state| std::mem::take(&mut state.violations).len()),
         3
     );
+    world.finish();
+}
+
+#[test]
+fn an_interaction_without_a_sign_for_three_seconds_is_not_known_any_more() {
+    let world = World::start();
+    let hana = world.member("花");
+    let sign = json!({"type": 5, "data": {"flags": 64}});
+    let mut answered = Vec::new();
+    for waited in [Duration::from_secs(1), Duration::from_secs(4)] {
+        let pressed = world.submit(hana, world.general(), "form", &[]);
+        let token = world.with(|state| {
+            let found = state.interactions.get_mut(&pressed).unwrap();
+            found.sent -= waited;
+            found.token.clone()
+        });
+        let path = format!("/interactions/{pressed}/{token}/callback");
+        let (status, body) = call(&world, "POST", &path, &sign);
+        answered.push((status, body["code"].as_u64()));
+    }
+    assert_eq!(answered, [(204, None), (404, Some(10_062))]);
+    let violations = world.with(|state| std::mem::take(&mut state.violations));
+    assert_eq!(violations.len(), 1, "{violations:?}");
     world.finish();
 }
 

@@ -308,7 +308,8 @@ impl Rest {
             .map(drop)
     }
 
-    /// Answers an interaction for the first time: within three seconds, so never twice.
+    /// Answers an interaction for the first time: within three seconds, so never twice, and past every limit, since
+    /// Discord binds no answer to an interaction by the limit of all routes.
     ///
     /// # Errors
     /// As Discord says.
@@ -317,7 +318,7 @@ impl Rest {
             interaction_id: InteractionId::new(to.id.0.max(1)),
             token: &to.token,
         };
-        self.ask(Ask::new(Post, route).body(body).once())
+        self.ask(Ask::new(Post, route).body(body).once().unlimited())
             .await
             .map(drop)
     }

@@ -1,10 +1,15 @@
 //! Commands, buttons and forms: registering them and answering them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{Ask, Outcome, messages, refuse};
 use crate::world::discord::{self, Answer, Id, Interaction};
 use crate::world::state::{BOT, State};
+
+/// Without a sign for longer than this, Discord does not know an interaction any more.
+const SIGN_WITHIN: Duration = Duration::from_secs(3);
 
 /// `/applications/{id}/**`
 pub(crate) fn commands(state: &mut State, method: &str, rest: &[&str], ask: &Ask<'_>) -> Outcome {
@@ -100,6 +105,11 @@ pub(crate) fn callback(state: &mut State, id: Id, token: &str, ask: &Ask<'_>) ->
             40_060,
             "Interaction has already been acknowledged",
         ));
+    }
+    let waited = found.sent.elapsed();
+    if waited > SIGN_WITHIN {
+        state.violation(format!("a sign to the interaction {id} after {waited:.1?}"));
+        return Err(refuse(404, 10_062, "Unknown interaction"));
     }
     let kind = ask.body["type"].as_u64().unwrap_or_default();
     let data = ask.body.get("data").cloned().unwrap_or(Value::Null);
