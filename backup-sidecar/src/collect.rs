@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use daemon_kit::segments::SegmentName;
+
 /// How every SQLite database begins.
 const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
@@ -30,6 +32,21 @@ pub struct Found {
     pub source: PathBuf,
 }
 
+impl Found {
+    /// The closed segment of a log that this is, whether it is compressed or not.
+    #[must_use]
+    pub fn segment(&self) -> Option<SegmentName> {
+        let name = SegmentName::parse(self.path.strip_prefix("logs/")?)?;
+        Some(name.to_plain())
+    }
+
+    /// Whether its writer may be at work on it.
+    #[must_use]
+    pub fn is_open_log(&self) -> bool {
+        self.path.starts_with("logs/") && self.segment().is_none()
+    }
+}
+
 /// Everything that belongs into an archive.
 #[derive(Clone, Debug, Default)]
 pub struct Collection {
@@ -49,26 +66,37 @@ pub struct Collection {
 pub fn collect(sources: &Sources) -> io::Result<Collection> {
     let mut found = Collection::default();
     walk(&sources.data, "data", 0, is_data, &mut found)?;
-    let rooms: [(Option<&PathBuf>, &str, Wanted); 2] = [
-        (sources.config.as_ref(), "config", is_config),
-        (sources.logs.as_ref(), "logs", is_log),
-    ];
-    for (dir, room, wanted) in rooms {
-        let Some(dir) = dir else { continue };
-        match walk(dir, room, 0, wanted, &mut found) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => found
-                .notes
-                .push(format!("{room}/ could not be read: {error}")),
-            Ok(()) => {}
-        }
-    }
+    visit(sources.config.as_deref(), "config", is_config, &mut found);
+    visit(sources.logs.as_deref(), "logs", is_log, &mut found);
     found.databases.sort();
-    found.files.sort();
+    // Logs that are being written come last: the closed ones are then as old as the archive when they are taken.
+    found
+        .files
+        .sort_by_cached_key(|file| (file.is_open_log(), file.clone()));
     Ok(found)
 }
 
+/// The logs alone, as they stand now: other programs close, compress and prune them at any moment.
+#[must_use]
+pub fn logs(sources: &Sources) -> Collection {
+    let mut found = Collection::default();
+    visit(sources.logs.as_deref(), "logs", is_log, &mut found);
+    found.files.sort();
+    found
+}
+
 type Wanted = fn(&str) -> bool;
+
+/// Walks a directory that may be missing.
+fn visit(dir: Option<&Path>, room: &str, wanted: Wanted, found: &mut Collection) {
+    let walked = dir.map_or(Ok(()), |dir| walk(dir, room, 0, wanted, found));
+    match walked {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => found
+            .notes
+            .push(format!("{room}/ could not be read: {error}")),
+        _ => {}
+    }
+}
 
 fn walk(
     dir: &Path,

@@ -1,7 +1,6 @@
 //! This room takes an archive from its first byte to its name: written, verified, sealed if wanted, published.
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -12,12 +11,16 @@ use jiff::Timestamp;
 
 use crate::archive::{self, Writer};
 use crate::catalog::{self, ArchiveName};
-use crate::collect::{Collection, Found};
+use crate::collect::Collection;
 use crate::config::Config;
 use crate::manifest::{DatabaseEntry, Manifest};
 use crate::snapshot::Copy;
 use crate::watch::Watch;
 use crate::{lock, seal, verify};
+
+mod files;
+
+use files::Files;
 
 /// Permission bits of archives, less the umask: the owner's share account may read them.
 const MODE: u32 = 0o666;
@@ -120,17 +123,13 @@ fn write_files<'a>(
         let mut file = open(copy.file())?;
         writer.add(&database.path, &mut file, watch)?;
     }
-    for Found { path, source } in &found.files {
-        match File::open(source) {
-            Ok(mut file) => writer.add(path, &mut file, watch)?,
-            // Logs are compressed and pruned by another program while we work.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if path.starts_with("data/") => {
-                return Err(error).with_context(|| format!("cannot read {}", source.display()));
-            }
-            Err(error) => manifest.notes.push(format!("{path}: {error}, left out")),
-        }
+    let mut files = Files::new(writer, watch);
+    for file in &found.files {
+        files.take(file)?;
     }
+    files.look_again(&config.sources, found.files.len())?;
+    let (writer, notes) = files.end();
+    manifest.notes.extend(notes);
     writer.finish_files()
 }
 
@@ -160,6 +159,7 @@ fn manifest_bound(found: &Collection, copies: &[Copy]) -> usize {
         .sum();
     archive::manifest_bound(all().count(), path_bytes, copies.len(), schema)
         + notes
+        + files::NEWCOMERS * files::NEWCOMER_BYTES
         + found.files.len() * 64
 }
 

@@ -64,7 +64,7 @@ enum Step {
     Jump(i64),
     Prune,
     Search,
-    Backup,
+    Backup(Duration),
 }
 
 /// Runs `rounds` programs. The same seed gives the same programs; the kills hit where the machine's own timing lets
@@ -133,7 +133,7 @@ fn step(chance: &mut fastrand::Rng) -> Step {
         80..86 => Step::Jump(chance.i64(-400..400) * DAY_MS + chance.i64(0..DAY_MS)),
         86..91 => Step::Prune,
         91..97 => Step::Search,
-        _ => Step::Backup,
+        _ => Step::Backup(moment(chance, 60_000)),
     }
 }
 
@@ -154,7 +154,7 @@ fn carry_out(desk: &mut Desk<'_>, step: Step) -> Result<()> {
         Step::Jump(by_ms) => desk.jump(by_ms),
         Step::Prune => desk.prune()?,
         Step::Search => desk.search()?,
-        Step::Backup => desk.backup()?,
+        Step::Backup(after) => desk.backup(after)?,
     }
     desk.check()
 }

@@ -328,16 +328,21 @@ impl<'a> Desk<'a> {
         self.compare(&counts).context("search")
     }
 
-    /// A backup reads the logs; where nothing moves meanwhile it holds every line.
-    pub(super) fn backup(&mut self) -> Result<()> {
+    /// A backup reads the logs while a segment is closed and compressed: it holds every line once.
+    pub(super) fn backup(&mut self, after: Duration) -> Result<()> {
+        const SOME: u64 = 40;
         self.count("backup reads");
-        self.kill_shipper();
+        self.ship(Duration::ZERO, false);
+        self.write(SOME)?;
         if !self.house.database().exists() {
             archives::chat(self.house, 3);
         }
         let backups = self.house.backups();
         let backup = self.house.program("backup-sidecar");
-        let made = backup.env("LOG_DIR", &self.logs).args(["backup"]).run();
+        let making = backup.env("LOG_DIR", &self.logs).args(["backup"]).start();
+        wait(after);
+        self.rotate()?;
+        let made = making.ended();
         ensure!(made.code == Some(0), "the backup failed: {}", made.stderr);
         let newest = archives::archives(self.house).pop().context("an archive")?;
         let scratch = tempfile::tempdir()?;
