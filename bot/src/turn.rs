@@ -4,8 +4,11 @@
 mod again;
 mod enclosures;
 mod gate;
+mod history;
 mod listen;
 mod outcome;
+mod place;
+mod question;
 mod remark;
 mod speaker;
 mod ways;
@@ -14,32 +17,31 @@ mod wish;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use daemon_kit::text::{Language, Text};
+use daemon_kit::text::Language;
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, sleep_until};
 
-use crate::catch_up::{Eyes, Seen, Standing, Views};
-use crate::commands::{self, Channels};
-use crate::discord::wire::Message;
+use crate::catch_up::{Eyes, Standing, Views};
+use crate::commands::Channels;
 use crate::discord::{Inbound, Rest, rest};
 use crate::limits::{Busy, Limits, Urgency};
-use crate::llm::{self, Models, Prompt};
+use crate::llm::{Models, Prompt};
 use crate::manners::Leave;
 use crate::notes::Note;
 use crate::overhear::Ears;
 use crate::owner::Owner;
 use crate::prompt;
 use crate::purse::Purse;
-use crate::router::thread_name;
 use crate::settings::Settings;
-use crate::store::{Remembered, Role, Scope, State, Store, Way};
+use crate::store::{Scope, State, Store, Way};
 pub use again::Again;
 pub use gate::Gate;
 use listen::Heard;
 pub use outcome::Outcome;
 pub(crate) use outcome::disk_trouble;
 use outcome::{Ended, Trouble};
+use place::Place;
 pub use remark::remark;
 use speaker::Speaker;
 use ways::Ways;
@@ -130,15 +132,6 @@ pub struct Turn {
     pub wish: watch::Receiver<Wish>,
 }
 
-/// Where the answer goes.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    channel: u64,
-    /// The message it answers, where that is in the same channel.
-    reply_to: Option<u64>,
-    scope: Scope,
-}
-
 impl Rooms {
     /// Our own id; 0 before Discord has told it.
     #[must_use]
@@ -165,8 +158,8 @@ pub async fn answer(rooms: Arc<Rooms>, mut turn: Turn) -> Outcome {
         // The wait at the gate is no slowness of a model's.
         turn.begun = Instant::now();
     }
-    let is_gone = turn.is_from_store && is_gone(&rooms, &mut turn).await;
-    let mut place = here(&turn);
+    let is_gone = turn.is_from_store && question::is_gone(&rooms, &mut turn).await;
+    let mut place = Place::here(&turn);
     let ended = if is_gone {
         Err(Trouble::Deleted)
     } else {
@@ -185,46 +178,6 @@ pub async fn answer(rooms: Arc<Rooms>, mut turn: Turn) -> Outcome {
     outcome
 }
 
-/// The question as it stands on Discord now; true when it was deleted while we were away.
-async fn is_gone(rooms: &Rooms, turn: &mut Turn) -> bool {
-    const UNKNOWN_MESSAGE: u64 = 10_008;
-    match as_it_stands(rooms, turn).await {
-        Ok(message) => {
-            let now = message.into_inbound(rooms.me());
-            turn.inbound.attachments = now.attachments;
-            turn.inbound.quoted = now.quoted;
-            // Words of distress are not kept: they are read again where they stand.
-            if turn.inbound.text.is_empty() {
-                turn.inbound.text = now.text;
-            }
-            false
-        }
-        Err(error) => {
-            tracing::debug!(error = %error, "answering an open turn by what the store remembers");
-            error == rest::Error::NotFound(UNKNOWN_MESSAGE)
-        }
-    }
-}
-
-/// By the view of its channel, which many share. What is not in it, and one old question to be answered again, is asked
-/// for by itself: a view leaves out what could not be read, and words of a question never read are not gone.
-async fn as_it_stands(rooms: &Rooms, turn: &Turn) -> Result<Message, rest::Error> {
-    let at = (turn.inbound.channel, turn.inbound.id);
-    if turn.again.is_none() {
-        let views = &rooms.views;
-        let view = views
-            .of(&rooms.rest, rooms.me(), at, turn.still_since)
-            .await?;
-        // Of others a view keeps no words; those of distress are asked for.
-        if let Seen::There(message) = view.find(at.1)
-            && !turn.inbound.text.is_empty()
-        {
-            return Ok(message.clone());
-        }
-    }
-    rooms.rest.message(at.0, at.1).await
-}
-
 async fn straight_line(rooms: &Rooms, turn: &Turn, place: &mut Place) -> Result<Ended, Trouble> {
     if let Some(again) = &turn.again {
         *place = again.place(turn);
@@ -233,7 +186,7 @@ async fn straight_line(rooms: &Rooms, turn: &Turn, place: &mut Place) -> Result<
     let standing = look_up(rooms, turn).await?;
     if let Standing::Complete { channel, ids, text } = standing {
         if turn.way == Way::Mention && channel == turn.inbound.channel {
-            place.scope = pair(&turn.inbound);
+            place.scope = place::pair(&turn.inbound);
         }
         place.channel = channel;
         return Ok(Ended::adopted(text, ids));
@@ -244,7 +197,7 @@ async fn straight_line(rooms: &Rooms, turn: &Turn, place: &mut Place) -> Result<
     if turn.is_expired && matches!(standing, Standing::None) {
         return Ok(Ended::silent(State::Expired));
     }
-    *place = find_place(rooms, turn, &standing).await?;
+    *place = Place::find(rooms, turn, &standing).await?;
     let mut speaker = Speaker::new(rooms, turn, *place, standing);
     let ended = speak(rooms, turn, &mut speaker).await;
     *place = speaker.place;
@@ -275,7 +228,7 @@ async fn speak(rooms: &Rooms, turn: &Turn, speaker: &mut Speaker<'_>) -> Result<
         return speaker.note(Note::Busy, State::Failed).await;
     }
     let _typing = speaker.typing();
-    let history = history(rooms, turn, speaker.place.scope).await?;
+    let history = history::history(rooms, turn, speaker.place.scope).await?;
     let (prompt, heard) = build_prompt(rooms, turn, ways, &history).await;
     let Ok(reserved) = rooms.purse.reserve(prompt) else {
         return speaker.note(Note::Resting, State::Failed).await;
@@ -296,78 +249,6 @@ async fn look_up(rooms: &Rooms, turn: &Turn) -> Result<Standing, Trouble> {
         Err(rest::Error::Forbidden(_)) => Ok(Standing::None),
         Err(error) => Err(Trouble::Discord(error)),
     }
-}
-
-fn here(turn: &Turn) -> Place {
-    Place {
-        channel: turn.inbound.channel,
-        reply_to: Some(turn.inbound.id),
-        scope: turn.scope,
-    }
-}
-
-/// In the channel of the question, though a thread was meant.
-fn beside(turn: &Turn) -> Place {
-    Place {
-        scope: pair(&turn.inbound),
-        ..here(turn)
-    }
-}
-
-fn pair(inbound: &Inbound) -> Scope {
-    Scope::Pair {
-        channel: inbound.channel,
-        user: inbound.author,
-    }
-}
-
-/// A thread for a mention where there can be one, else the place where it was asked.
-async fn find_place(rooms: &Rooms, turn: &Turn, standing: &Standing) -> Result<Place, Trouble> {
-    let inbound = &turn.inbound;
-    let thread = Place {
-        channel: inbound.id,
-        reply_to: None,
-        scope: turn.scope,
-    };
-    let pair = beside(turn);
-    if turn.way != Way::Mention {
-        return Ok(here(turn));
-    }
-    if let Standing::Partial { channel, .. } = standing {
-        return Ok(if *channel == inbound.id { thread } else { pair });
-    }
-    let name = thread_name(&inbound.text);
-    match rooms
-        .rest
-        .open_thread(
-            inbound.channel,
-            inbound.id,
-            &name,
-            rooms.manner.archive_minutes,
-        )
-        .await
-    {
-        Ok(channel) => Ok(Place { channel, ..thread }),
-        Err(
-            error @ (rest::Error::Forbidden(_)
-            | rest::Error::Rejected { .. }
-            | rest::Error::RateLimited(_)),
-        ) => {
-            tracing::info!(event = "turn.no_thread", turn = inbound.id, why = %error, "answering in the channel instead");
-            if matches!(error, rest::Error::Forbidden(_)) {
-                rooms.owner.tell("permission:threads", no_threads());
-            }
-            Ok(pair)
-        }
-        Err(error) => Err(Trouble::Discord(error)),
-    }
-}
-
-fn no_threads() -> Text {
-    Text::new(
-        "スレッドを作る権限 (公開スレッドの作成・スレッドでメッセージを送信) がないチャンネルで呼ばれたので、そのチャンネルの中で返事をしました。",
-        "I was called in a channel where I may not open threads (Create Public Threads, Send Messages in Threads), so I answered in the channel itself.",
-    )
 }
 
 /// Whoever waits for a place hears that they are heard.
@@ -408,41 +289,6 @@ async fn admitted(rooms: &Rooms, turn: &Turn) -> Result<(), Busy> {
     rooms.limits.admit(urgency).await
 }
 
-async fn history(rooms: &Rooms, turn: &Turn, scope: Scope) -> Result<Vec<prompt::Turn>, Trouble> {
-    // Three bytes a character and about a token a character: more would not fit the prompt anyway.
-    let bytes = rooms.manner.context_tokens as usize * 6;
-    let remembered = rooms
-        .store
-        .history(scope, turn.inbound.id, bytes)
-        .await
-        .map_err(Trouble::Store)?;
-    let remembered = commands::since_reset(&rooms.store, scope, remembered)
-        .await
-        .map_err(Trouble::Store)?;
-    Ok(pair_up(remembered))
-}
-
-/// Questions with their answers; a question that never got one stands alone.
-fn pair_up(remembered: Vec<Remembered>) -> Vec<prompt::Turn> {
-    let mut turns: Vec<prompt::Turn> = Vec::new();
-    for said in remembered {
-        match said.role {
-            Role::Member => turns.push(prompt::Turn {
-                question: said.text,
-                answer: String::new(),
-            }),
-            Role::Companion => match turns.last_mut().filter(|turn| turn.answer.is_empty()) {
-                Some(turn) => turn.answer = said.text,
-                None => turns.push(prompt::Turn {
-                    question: String::new(),
-                    answer: said.text,
-                }),
-            },
-        }
-    }
-    turns
-}
-
 async fn build_prompt(
     rooms: &Rooms,
     turn: &Turn,
@@ -468,62 +314,4 @@ async fn build_prompt(
         remark: enclosed.remark,
     };
     (prompt, heard)
-}
-
-/// What is told to the owner when a model fails in a way that only the owner can mend.
-fn model_trouble(error: &llm::Error) -> Option<(&'static str, Text)> {
-    match error {
-        llm::Error::Unauthorized => Some((
-            "model:key",
-            Text::new(
-                "言語モデルの API キーが受け付けられませんでした。.env か secrets/bot の API キーを確かめてください。",
-                "The language model refused the API key. Please check the API key in .env or secrets/bot.",
-            ),
-        )),
-        llm::Error::SpendCap => Some((
-            "model:spend-cap",
-            Text::new(
-                "言語モデルの利用額の上限に達したため、返事を休んでいます。提供元の管理画面で上限か残高を確かめてください。",
-                "The model account's spending limit is reached, so I am resting. Please check the limit or balance at the provider.",
-            ),
-        )),
-        llm::Error::UnknownModel => Some((
-            "model:unknown",
-            Text::new(
-                "LLM_MODEL のモデルが見つかりません (提供終了かもしれません)。別のモデル名に変えてください。",
-                "The model of LLM_MODEL is unknown or retired. Please choose another one.",
-            ),
-        )),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use jiff::Timestamp;
-
-    use super::*;
-
-    fn said(role: Role, text: &str) -> Remembered {
-        Remembered {
-            role,
-            text: text.to_owned(),
-            at: Timestamp::UNIX_EPOCH,
-        }
-    }
-
-    #[test]
-    fn questions_and_answers_find_each_other() {
-        let turns = pair_up(vec![
-            said(Role::Companion, "hello first"),
-            said(Role::Member, "one"),
-            said(Role::Member, "two"),
-            said(Role::Companion, "answer"),
-        ]);
-        let pairs: Vec<(&str, &str)> = turns
-            .iter()
-            .map(|turn| (turn.question.as_str(), turn.answer.as_str()))
-            .collect();
-        assert_eq!(pairs, [("", "hello first"), ("one", ""), ("two", "answer")]);
-    }
 }

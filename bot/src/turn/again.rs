@@ -8,8 +8,9 @@ use crate::notes::Note;
 use crate::store::{Reopen, State};
 
 use super::outcome::{Ended, Trouble};
+use super::place::Place;
 use super::speaker::Speaker;
-use super::{Place, Rooms, Turn, speak};
+use super::{Rooms, Turn, speak};
 
 /// What stands, and who pressed.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use daemon_kit::text::Text;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -11,7 +12,7 @@ use super::outcome::{Ended, Trouble};
 use super::speaker::Speaker;
 use super::ways::Ways;
 use super::wish::{self, Wish};
-use super::{HOLD_AFTER, Rooms, Turn, model_trouble};
+use super::{HOLD_AFTER, Rooms, Turn};
 use crate::llm::{self, Completion, Delta, Prompt, Stop, Usage};
 use crate::manners::{self, Judge, Leave};
 use crate::notes::Note;
@@ -168,6 +169,34 @@ async fn failed(
         why: Some(error.to_string()),
         ..ended
     })
+}
+
+/// What is told to the owner when a model fails in a way that only the owner can mend.
+fn model_trouble(error: &llm::Error) -> Option<(&'static str, Text)> {
+    match error {
+        llm::Error::Unauthorized => Some((
+            "model:key",
+            Text::new(
+                "言語モデルの API キーが受け付けられませんでした。.env か secrets/bot の API キーを確かめてください。",
+                "The language model refused the API key. Please check the API key in .env or secrets/bot.",
+            ),
+        )),
+        llm::Error::SpendCap => Some((
+            "model:spend-cap",
+            Text::new(
+                "言語モデルの利用額の上限に達したため、返事を休んでいます。提供元の管理画面で上限か残高を確かめてください。",
+                "The model account's spending limit is reached, so I am resting. Please check the limit or balance at the provider.",
+            ),
+        )),
+        llm::Error::UnknownModel => Some((
+            "model:unknown",
+            Text::new(
+                "LLM_MODEL のモデルが見つかりません (提供終了かもしれません)。別のモデル名に変えてください。",
+                "The model of LLM_MODEL is unknown or retired. Please choose another one.",
+            ),
+        )),
+        _ => None,
+    }
 }
 
 /// Follows the stream to its end. Discord's trouble on the way is only trouble if it lasts to the end.

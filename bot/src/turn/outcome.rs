@@ -3,7 +3,8 @@
 use daemon_kit::text::Text;
 use tokio::time::{Duration, sleep};
 
-use super::{Place, Rooms, Turn};
+use super::place::Place;
+use super::{Rooms, Turn};
 use crate::discord::rest;
 use crate::notes::Note;
 use crate::store::{self, FinishTurn, Spent, State};

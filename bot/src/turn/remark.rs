@@ -8,9 +8,10 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::outcome::{self, Ended, Outcome, Trouble};
+use super::place::Place;
 use super::ways::Ways;
 use super::wish::{self, Wish};
-use super::{Rooms, Turn, here};
+use super::{Rooms, Turn};
 use crate::budget;
 use crate::catch_up::Standing;
 use crate::commands;
@@ -127,7 +128,7 @@ async fn speak(rooms: &Rooms, turn: &Turn, cue: &Cue, thought: Thought) -> Optio
     if ended.is_err() {
         pay(rooms, thought.spent).await;
     }
-    Some(outcome::conclude(rooms, turn, here(turn), ended).await)
+    Some(outcome::conclude(rooms, turn, Place::here(turn), ended).await)
 }
 
 /// After a crash or an outage: a remark that stands is kept, one that does not is dropped.

@@ -9,8 +9,9 @@ use tokio::time::{Instant, sleep};
 
 use super::again::Stood;
 use super::outcome::{Ended, Trouble};
+use super::place::{Place, tell_of_threads};
 use super::ways::Ways;
-use super::{Place, Rooms, Turn, beside, no_threads};
+use super::{Rooms, Turn};
 use crate::catch_up::{GROWING, Standing};
 use crate::commands::{self, Under};
 use crate::discord::{Outbound, Rest, nonce, rest};
@@ -254,8 +255,8 @@ impl<'a> Speaker<'a> {
     ) -> Result<(Option<u64>, String), rest::Error> {
         match self.send(text, at, components.clone()).await {
             Err(rest::Error::Forbidden(_)) if at == 0 && self.place.reply_to.is_none() => {
-                self.rooms.owner.tell("permission:threads", no_threads());
-                self.place = beside(self.turn);
+                tell_of_threads(self.rooms);
+                self.place = Place::beside(self.turn);
                 // There is no thread to speak of.
                 let of_thread = Note::new_thread(self.rooms.manner.language);
                 let text = text.replace(of_thread, "").trim_end().to_owned();
