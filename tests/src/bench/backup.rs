@@ -1,48 +1,22 @@
 //! Backups beside tar, sqlite3, zstd and restic: with full verification on our side, without on theirs.
 
+mod chat;
+mod way;
+
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rusqlite::{Connection, params};
+
+use chat::{fill, write_until};
+use way::Way;
 
 use super::{Band, Cost, Row, Sample, Table, run, run_launch};
 use crate::house::{House, NOBODY};
-
-/// Words that people say, so that the database compresses as theirs would.
-const WORDS: [&str; 24] = [
-    "今日は",
-    "少し",
-    "疲れました",
-    "ゆっくり",
-    "話しても",
-    "いいですか",
-    "ありがとう",
-    "散歩",
-    "雨の日",
-    "本を読む",
-    "静かな",
-    "音楽が",
-    "好きです",
-    "昨日",
-    "友だちと",
-    "会えた",
-    "うれしい",
-    "どうしたら",
-    "眠れない",
-    "明日も",
-    "がんばらなくて",
-    "大丈夫",
-    "おはよう",
-    "またね",
-];
-
-/// How often the writer commits beside a backup.
-const COMMIT_EVERY: Duration = Duration::from_millis(5);
 
 /// What a backup may take beside a writer before it counts as one that never ends, in seconds.
 const GIVEN_UP_AFTER: u32 = 60;
@@ -65,50 +39,6 @@ pub fn measure(sizes: &[(u64, usize)], table: &mut Table) -> Result<()> {
         bench.under_a_writer(*rounds, &ways, table)?;
     }
     Ok(())
-}
-
-/// How a backup is made.
-#[derive(Clone, Copy)]
-enum Way {
-    Ours,
-    /// Of the live directory.
-    Tar,
-    /// `.backup`, then a compressor.
-    Copied(&'static str),
-    /// `VACUUM INTO`, then a compressor.
-    Vacuumed(&'static str),
-    Restic,
-}
-
-impl Way {
-    const PEERS: [Self; 5] = [
-        Self::Tar,
-        Self::Copied("gzip -6"),
-        Self::Copied("zstd -3 -q"),
-        Self::Vacuumed("zstd -3 -q"),
-        Self::Restic,
-    ];
-
-    fn name(self) -> String {
-        match self {
-            Self::Ours => "ours".to_owned(),
-            Self::Tar => "tar -cz".to_owned(),
-            Self::Copied(compressor) => format!(".backup + {}", compressor.trim_end_matches(" -q")),
-            Self::Vacuumed(compressor) => {
-                format!("VACUUM INTO + {}", compressor.trim_end_matches(" -q"))
-            }
-            Self::Restic => "restic".to_owned(),
-        }
-    }
-
-    /// Which of its rows are judged: processor time, wall time.
-    fn bands(self) -> [Band; 2] {
-        match self {
-            Self::Tar => [Band::Shown, Band::RatioAtMost(0.25)],
-            Self::Copied("gzip -6") => [Band::RatioAtMost(0.40), Band::Shown],
-            _ => [Band::Shown, Band::Shown],
-        }
-    }
 }
 
 /// What one way's backups cost, and how large they are.
@@ -379,61 +309,6 @@ impl Ended {
     fn count(&self) -> Sample {
         Sample::of([self.wall.runs() as f64])
     }
-}
-
-fn write_until(database: &Path, over: &AtomicBool) -> Result<Sample> {
-    let connection = open(database)?;
-    connection.busy_timeout(Duration::from_secs(30))?;
-    for sibling in ["-wal", "-shm"] {
-        let path = format!("{}{sibling}", database.display());
-        if rustix::process::geteuid().is_root() {
-            chown(path, Some(NOBODY), Some(NOBODY)).ok();
-        }
-    }
-    let mut latencies = Sample::default();
-    let mut chance = fastrand::Rng::with_seed(7);
-    while !over.load(Ordering::Relaxed) {
-        let begun = Instant::now();
-        connection.execute(INSERT, params![chance.i64(..), sentence(&mut chance)])?;
-        latencies.add(begun.elapsed().as_secs_f64() * 1e3);
-        thread::sleep(COMMIT_EVERY.saturating_sub(begun.elapsed()));
-    }
-    Ok(latencies)
-}
-
-const INSERT: &str = "INSERT INTO messages (speaker, words) VALUES (?1, ?2)";
-
-fn open(path: &Path) -> Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-         CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, speaker INTEGER NOT NULL, words TEXT NOT NULL);",
-    )?;
-    Ok(connection)
-}
-
-fn fill(path: &Path, mebibytes: u64) -> Result<()> {
-    let mut connection = open(path)?;
-    let mut chance = fastrand::Rng::with_seed(1);
-    while fs::metadata(path)?.len() < mebibytes << 20 {
-        let transaction = connection.transaction()?;
-        {
-            let mut insert = transaction.prepare(INSERT)?;
-            for _ in 0..20_000 {
-                insert.execute(params![chance.i64(..), sentence(&mut chance)])?;
-            }
-        }
-        transaction.commit()?;
-        connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
-    }
-    Ok(())
-}
-
-fn sentence(chance: &mut fastrand::Rng) -> String {
-    let length = chance.usize(4..40);
-    (0..length)
-        .map(|_| WORDS[chance.usize(..WORDS.len())])
-        .collect()
 }
 
 /// As one word of a shell.
