@@ -83,12 +83,17 @@ impl Bench {
     fn compress(&self, rounds: usize, table: &mut Table) -> Result<()> {
         let (mut ours, mut gzip, mut zstd) =
             (Sample::default(), Sample::default(), Sample::default());
+        let mut logrotate = Sample::default();
         let place = self.house.path("peer").display().to_string();
+        let has_logrotate = run("command -v logrotate").is_ok();
         for _ in 0..rounds {
             self.fresh_logs()?;
             ours.add(run_launch(self.shipper().args(["sweep"]))?.cpu_secs);
             gzip.add(self.peer(&place, "gzip -6")?);
             zstd.add(self.peer(&place, "zstd -q -3")?);
+            if has_logrotate {
+                logrotate.add(self.logrotate(&place)?);
+            }
         }
         let our_bytes = total_bytes(&self.house.logs(), ".zst")?;
         self.peer(&place, "gzip -6")?;
@@ -101,6 +106,12 @@ impl Bench {
             gzip,
             Band::RatioAtMost(0.22),
         ));
+        if has_logrotate {
+            let (ours, peer) = (ours.clone(), "logrotate + zstd -3");
+            table.add(Row::beside(what, ours, peer, logrotate, Band::Shown));
+        } else {
+            table.note("logrotate is not installed, so it is not in the table");
+        }
         table.add(Row::beside(what, ours, "zstd -3", zstd, Band::Shown));
         table.add(Row::beside(
             "bytes of all segments, MiB (the same in every run)",
@@ -128,6 +139,24 @@ impl Bench {
             "rm -rf {place}; mkdir {place}; for f in {from}/*.log; do {compressor} -c $f > {place}/$(basename $f).out || exit 1; done"
         );
         Ok(run(&shell)?.cpu_secs)
+    }
+
+    /// Rotates and compresses as a system does it: without a sync, and without looking at what came of it.
+    fn logrotate(&self, place: &str) -> Result<f64> {
+        let from = self.originals.display();
+        run(&format!(
+            "rm -rf {place}; mkdir {place}; cp {from}/*.log {place}"
+        ))?;
+        let rules = "rotate 9\ncompress\nnocreate\ncompresscmd /usr/bin/zstd\ncompressoptions -q -3\ncompressext .zst";
+        let settings = self.house.path("tmp/logrotate.conf");
+        fs::write(&settings, format!("\"{place}/*.log\" {{\n{rules}\n}}\n"))?;
+        let state = self.house.path("tmp/logrotate.state");
+        Ok(run(&format!(
+            "logrotate -f -s {} {}",
+            state.display(),
+            settings.display()
+        ))?
+        .cpu_secs)
     }
 
     fn search(&self, rounds: usize, table: &mut Table) -> Result<()> {
