@@ -59,7 +59,9 @@ impl Place {
                 Self::beside(turn)
             });
         }
-        let name = thread_name(&inbound.text);
+        // Words of distress are no title for everybody to read.
+        let is_distress = rooms.settings.borrow().distress.is_in(&inbound.text);
+        let name = thread_name(if is_distress { "" } else { &inbound.text });
         let minutes = rooms.manner.archive_minutes;
         let opened = rooms
             .rest

@@ -143,28 +143,6 @@ fn a_failing_model_is_a_kind_note_here_too() {
 }
 
 #[test]
-fn distress_brings_the_card_with_every_model_down() {
-    let world = World::start();
-    let house = House::new(&world);
-    house.write("config/kotonoha.yaml", "distress:\n  card: 町の窓口へ\n");
-    let bot = house.bot(&world);
-    world.model(9, Act::Status(500));
-    let hana = world.member("花");
-    let asked = world.command(
-        hana,
-        world.general(),
-        "ask",
-        &option("text", "もう消えたい"),
-    );
-    assert_eq!(words(&world, asked), "町の窓口へ");
-    let said = world.mention(hana, world.general(), "死にたい");
-    world.answer(said, "町の窓口へ");
-    assert!(world.asked().is_empty(), "no model was asked");
-    bot.stop().expect_code(0);
-    world.finish();
-}
-
-#[test]
 fn own_words_are_shown_and_forgotten_and_nobody_elses() {
     let world = World::start();
     let house = House::new(&world);

@@ -14,6 +14,7 @@ mod bot_backlog;
 mod bot_buttons;
 mod bot_commands;
 mod bot_disk;
+mod bot_distress;
 mod bot_enclosures;
 mod bot_forget;
 mod bot_gateway;
