@@ -121,11 +121,12 @@ impl Record<'_> {
                     (_, Language::Ja) => "わたし",
                     (_, Language::En) => "me",
                 };
-                let json = json!(said).to_string();
-                (
-                    json,
-                    format!("{} ({}) {who}:\n{}\n\n", said.at, said.scope, said.text),
-                )
+                let text = match (said.role, language) {
+                    ("consent", Language::Ja) => "呼ばれていないときも、ここでの言葉を聞いてよい",
+                    _ => &said.text,
+                };
+                let line = format!("{} ({}) {who}:\n{text}\n\n", said.at, said.scope);
+                (json!(said).to_string(), line)
             }
             Self::Turn(turn) => (json!(turn).to_string(), String::new()),
         }

@@ -168,6 +168,21 @@ fn everything_kept_is_in_the_files_and_every_part_is_whole() {
     );
     assert_eq!(document["messages"][1]["text"], "word-1-\"あ\n");
     assert!(String::from_utf8_lossy(&few.files[1].bytes).contains("word-1-\"あ\n"));
+    let consent = Exported {
+        scope: "consent:4".into(),
+        role: "consent",
+        ..said("may be heard unasked".into())
+    };
+    let agreed = Kept {
+        messages: vec![consent],
+        ..Kept::default()
+    };
+    let agreed = mydata::files(&agreed, 5, (now, 1 << 20), Language::En);
+    let text = String::from_utf8_lossy(&agreed.files[1].bytes);
+    assert!(
+        text.ends_with("(consent:4) you agreed:\nmay be heard unasked\n\n"),
+        "{text}"
+    );
     let limit = 16 << 10;
     let many = mydata::files(&kept(30, 3000), 5, (now, limit), Language::Ja);
     let mut seen = 0;

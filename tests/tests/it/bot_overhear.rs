@@ -292,11 +292,25 @@ fn what_was_heard_and_said_there_stays_there_and_is_forgotten_with_the_person() 
     }
     let mydata = |who: Id| {
         let asked = world.command(who, world.general(), "mydata", &json!([]));
-        words(&world, asked) + &files(&world, asked)
+        let told = words(&world, asked);
+        // The file for people comes in a message of its own.
+        let is_whole = told.contains("何も覚えていません");
+        world.wait("the file for people", |state| {
+            let answers = state.interactions[&asked].answers.iter();
+            let mut bodies = answers.map(|answer| answer.body.to_string());
+            (is_whole || bodies.any(|body| body.contains("mydata.txt"))).then_some(())
+        });
+        told + &files(&world, asked)
     };
     let data = mydata(people[2]);
     assert!(
         data.contains("予定表にありそう") && data.contains("\"role\":\"consent\""),
+        "{data}"
+    );
+    // For people, in the file that is read as it is: where, and that it may be heard there.
+    let line = format!("(consent:{}) 聞き耳への同意:\n", world.general());
+    assert!(
+        data.contains(&line) && data.contains("聞いてよい"),
         "{data}"
     );
     let asked = world.command(
