@@ -182,15 +182,20 @@ async fn live(
 fn look_after(
     beside: &mut JoinSet<()>,
     (config, house): (&Config, &House),
-    rooms: &Rooms,
+    rooms: &Arc<Rooms>,
     (link, pulse): (&Link, watch::Receiver<Instant>),
     client: reqwest::Client,
 ) -> Arc<AtomicBool> {
     let (refused, is_refused) = watch::channel(false);
     let renewed = Arc::new(AtomicBool::new(false));
     let (mark, hang_up) = (Arc::clone(&renewed), link.clone());
+    let ears = Arc::clone(rooms);
     let model_watch = ModelWatch {
         models: Arc::clone(&rooms.models),
+        judge: Box::new(move || {
+            let is_listening = !ears.channels.listening().is_empty();
+            is_listening.then(|| ears.ears.judge().clone())
+        }),
         owner: rooms.owner.clone(),
         changed: house.changed.clone(),
         refused,

@@ -257,9 +257,10 @@ impl Models {
             .await
     }
 
-    /// Asks every provider which models it has, and names those of ours that are not among them.
-    pub async fn check(&self) -> Vec<ModelFinding> {
-        catalog::check(&self.config, &self.client).await
+    /// Asks every provider which models it has, and names those of the chain, and the one `besides`, that are not among
+    /// them.
+    pub async fn check(&self, besides: Option<&ModelName>) -> Vec<ModelFinding> {
+        catalog::check(&self.config, &self.client, besides).await
     }
 
     /// The settings these models came from.

@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_secs(20);
 pub struct ModelWatch {
     /// The chain.
     pub models: Arc<Models>,
+    /// Who judges whether to speak unasked, where that is on anywhere.
+    pub judge: Box<dyn Fn() -> Option<ModelName> + Send + Sync>,
     /// Who is told.
     pub owner: Owner,
     /// Whether the configuration changed.
@@ -47,9 +49,10 @@ impl ModelWatch {
     pub async fn attend(self) {
         let mut said = Vec::new();
         loop {
-            let found = self.models.check().await;
+            let judge = (self.judge)();
+            let found = self.models.check(judge.as_ref()).await;
             for trouble in found.iter().filter(|trouble| !said.contains(*trouble)) {
-                self.tell(trouble);
+                self.tell(trouble, judge.as_ref());
             }
             let is_refused = all_refused(self.models.config(), &found);
             self.refused.send_replace(is_refused);
@@ -71,9 +74,10 @@ impl ModelWatch {
         looked.unwrap_or(false)
     }
 
-    fn tell(&self, found: &ModelFinding) {
+    fn tell(&self, found: &ModelFinding, judge: Option<&ModelName>) {
         let model = found.model.to_string();
-        let finding = explain(found);
+        let part = Part::of(&found.model, self.models.config(), judge);
+        let finding = explain(found, part);
         let line = finding.line();
         if is_refusal(found) {
             tracing::error!(event = "model.trouble", model, trouble = ?found.trouble, "{line}");
@@ -84,7 +88,49 @@ impl ModelWatch {
             format!("{}。{}", finding.what.ja, finding.fix.ja),
             format!("{}: {}", finding.what.en, finding.fix.en),
         );
-        self.owner.tell(format!("model:{model}"), text);
+        let cause = match part {
+            // Told under the same name when it is asked in vain: once a day is enough.
+            Part::Judge => "model:judge".to_owned(),
+            Part::Chain | Part::Both => format!("model:{model}"),
+        };
+        self.owner.tell(cause, text);
+    }
+}
+
+/// What a model is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// It answers.
+    Chain,
+    /// It judges whether to speak unasked.
+    Judge,
+    /// It does both.
+    Both,
+}
+
+impl Part {
+    fn of(model: &ModelName, config: &llm::Config, judge: Option<&ModelName>) -> Self {
+        let judges = judge == Some(model);
+        match config.chain().any(|one| one == model) {
+            true if judges => Self::Both,
+            false if judges => Self::Judge,
+            _ => Self::Chain,
+        }
+    }
+
+    /// The settings that name it.
+    fn settings(self) -> Text {
+        match self {
+            Self::Chain => Text::new(
+                "LLM_MODEL (か LLM_FALLBACK_MODEL)",
+                "LLM_MODEL (or LLM_FALLBACK_MODEL)",
+            ),
+            Self::Judge => Text::new("EAVESDROP_JUDGE_MODEL", "EAVESDROP_JUDGE_MODEL"),
+            Self::Both => Text::new(
+                "LLM_MODEL (か LLM_FALLBACK_MODEL) と EAVESDROP_JUDGE_MODEL",
+                "LLM_MODEL (or LLM_FALLBACK_MODEL) and EAVESDROP_JUDGE_MODEL",
+            ),
+        }
     }
 }
 
@@ -99,7 +145,7 @@ fn all_refused(config: &llm::Config, found: &[ModelFinding]) -> bool {
             .iter()
             .any(|finding| finding.model == *model && is_refusal(finding))
     };
-    refused(&config.model) && config.fallbacks.iter().all(refused)
+    config.chain().all(refused)
 }
 
 fn key_of(provider: Provider) -> &'static str {
@@ -111,7 +157,7 @@ fn key_of(provider: Provider) -> &'static str {
 }
 
 /// What is wrong with a model, and the exact cure.
-fn explain(found: &ModelFinding) -> Finding {
+fn explain(found: &ModelFinding, part: Part) -> Finding {
     let model = &found.model;
     match &found.trouble {
         Trouble::Unasked(llm::Error::Unauthorized) => {
@@ -146,6 +192,7 @@ fn explain(found: &ModelFinding) -> Finding {
                     .to_string()
                 },
             );
+            let settings = part.settings();
             Finding::warning(
                 "model.unknown",
                 Text::new(
@@ -154,12 +201,8 @@ fn explain(found: &ModelFinding) -> Finding {
                 ),
                 "",
                 Text::new(
-                    format!(
-                        "LLM_MODEL (か LLM_FALLBACK_MODEL) を、たとえば {instead} に変えてください"
-                    ),
-                    format!(
-                        "set LLM_MODEL (or LLM_FALLBACK_MODEL) to another one, such as {instead}"
-                    ),
+                    format!("{} を、たとえば {instead} に変えてください", settings.ja),
+                    format!("set {} to another one, such as {instead}", settings.en),
                 ),
             )
             .by_setting()
@@ -215,8 +258,25 @@ mod tests {
     }
 
     #[test]
+    fn each_model_is_mended_where_it_is_named() {
+        let model: ModelName = "openai/gone".parse().unwrap();
+        let found = ModelFinding {
+            model: model.clone(),
+            trouble: Trouble::Unknown { successor: None },
+        };
+        let cure = |fallback, judge| {
+            let line = explain(&found, Part::of(&model, &config(fallback), judge)).line();
+            let names = ["LLM_MODEL", "EAVESDROP_JUDGE_MODEL"];
+            names.map(|name| line.contains(name))
+        };
+        assert_eq!(cure("openai/gone", None), [true, false]);
+        assert_eq!(cure("", Some(&model)), [false, true]);
+        assert_eq!(cure("openai/gone", Some(&model)), [true, true]);
+    }
+
+    #[test]
     fn a_cure_in_a_setting_ends_with_the_step_that_applies_it() {
-        let line = explain(&refused("openai/gpt-4o")).line();
+        let line = explain(&refused("openai/gpt-4o"), Part::Chain).line();
         assert!(line.contains("secrets/bot/openai_api_key"), "{line}");
         assert!(line.ends_with("a restart does not apply it"), "{line}");
     }

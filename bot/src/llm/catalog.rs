@@ -28,13 +28,17 @@ pub enum Trouble {
     Unasked(Error),
 }
 
-pub(super) async fn check(config: &Config, client: &reqwest::Client) -> Vec<ModelFinding> {
+pub(super) async fn check(
+    config: &Config,
+    client: &reqwest::Client,
+    besides: Option<&ModelName>,
+) -> Vec<ModelFinding> {
     let mut by_provider: BTreeMap<Provider, Vec<ModelName>> = BTreeMap::new();
-    for model in std::iter::once(&config.model).chain(&config.fallbacks) {
-        by_provider
-            .entry(model.provider)
-            .or_default()
-            .push(model.clone());
+    for model in config.chain().chain(besides) {
+        let models = by_provider.entry(model.provider).or_default();
+        if !models.contains(model) {
+            models.push(model.clone());
+        }
     }
     by_provider.remove(&Provider::Echo);
     let mut findings = Vec::new();

@@ -62,7 +62,7 @@ pub(super) async fn complete(
 
 /// The models in the order in which they are asked for this choice; each once.
 pub(super) fn order(config: &Config, choice: &Choice) -> Vec<ModelName> {
-    let usual = std::iter::once(&config.model).chain(&config.fallbacks);
+    let usual = config.chain();
     let all: Vec<&ModelName> = match choice {
         Choice::Usual => usual.collect(),
         Choice::Cheaper => config

@@ -147,10 +147,13 @@ impl Config {
             || self.endpoint(model.provider).is_private()
     }
 
+    /// Every model that may answer, in order.
+    pub fn chain(&self) -> impl Iterator<Item = &ModelName> {
+        std::iter::once(&self.model).chain(&self.fallbacks)
+    }
+
     fn uses(&self, provider: Provider) -> bool {
-        std::iter::once(&self.model)
-            .chain(&self.fallbacks)
-            .any(|model| model.provider == provider)
+        self.chain().any(|model| model.provider == provider)
     }
 
     fn read_keys(&mut self, env: &mut Env) {

@@ -378,7 +378,7 @@ async fn dead_models_are_found_before_a_member_does() {
         CLAUDE,
         &["anthropic/claude-sonnet-4-5", "echo"],
     );
-    let findings = Models::new(&config, client()).check().await;
+    let findings = Models::new(&config, client()).check(None).await;
     assert_eq!(
         findings,
         [ModelFinding {
@@ -396,7 +396,7 @@ async fn dead_models_are_found_before_a_member_does() {
 
     let server = StandIn::start(vec![Script::error(401, "authentication_error")]).await;
     let config = standin::config(&server.url, CLAUDE, &[]);
-    let findings = Models::new(&config, client()).check().await;
+    let findings = Models::new(&config, client()).check(None).await;
     assert_eq!(findings[0].trouble, Trouble::Unasked(Error::Unauthorized));
 }
 

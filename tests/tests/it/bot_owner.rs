@@ -86,6 +86,35 @@ fn a_retired_model_is_told_to_the_owner_and_replaced_by_the_next() {
 }
 
 #[test]
+fn a_retired_judge_is_told_to_the_owner_where_it_is_listened() {
+    let world = World::start();
+    world.with(|state| state.model.retired.push("claude-opus-4-5".to_owned()));
+    let general = world.general().to_string();
+    let retired = ("EAVESDROP_JUDGE_MODEL", "anthropic/claude-opus-4-5");
+    // Nobody is judged where nobody listens: then its end is nobody's trouble.
+    let house = House::new(&world);
+    let bot = house.bot_with(&world, &[retired]);
+    world.wait("the list of models", |state| {
+        (state.model.lists > 0).then_some(())
+    });
+    let said = world.mention(world.member("花"), world.general(), "いつもの話");
+    world.answer(said, &echo("いつもの話"));
+    bot.stop().expect_code(0);
+    assert!(told(&world).is_empty(), "{:?}", told(&world));
+    let listening = ("EAVESDROP_ENABLED_CHANNELS", general.as_str());
+    let bot = house.bot_with(&world, &[retired, listening]);
+    let told_then = world.expect("a word to the owner", |message| {
+        message.content.contains("claude-opus-4-5")
+    });
+    let text = told_then.content;
+    assert!(text.contains("EAVESDROP_JUDGE_MODEL"), "{text}");
+    assert!(!text.contains("LLM_MODEL"), "{text}");
+    bot.stop().expect_code(0);
+    world.expect_all();
+    world.finish();
+}
+
+#[test]
 fn whoever_asks_a_lot_is_asked_to_breathe_and_others_are_answered() {
     let world = World::start();
     let house = House::new(&world);
