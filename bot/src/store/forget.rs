@@ -36,6 +36,8 @@ pub struct Forgotten {
     pub messages: usize,
     /// Turns that no longer name the member.
     pub turns: usize,
+    /// Whether threads stay that the predecessor kept under another's name alone: they may hold words of this member.
+    pub has_nameless: bool,
 }
 
 impl Store {
@@ -203,6 +205,13 @@ fn forget_words(connection: &Connection, stone: &Tombstone) -> Result<Forgotten,
         params![user, stone.until_ms, stone.scope],
     )?;
     messages += forget_heard(connection, stone)?;
+    let has_nameless = connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM messages m JOIN conversations c ON c.id = m.conversation
+         WHERE m.turn IS NULL AND m.user IS NOT ?1 AND m.at_ms <= ?2
+           AND c.scope LIKE 'thread:%' AND (?3 = '' OR c.scope = ?3))",
+        params![user, stone.until_ms, stone.scope],
+        |row| row.get(0),
+    )?;
     let_go::note(connection, let_go::Cause::Forgotten, messages)?;
     let turns = connection.execute(
         &format!(
@@ -212,7 +221,11 @@ fn forget_words(connection: &Connection, stone: &Tombstone) -> Result<Forgotten,
         ),
         params![user, stone.until_ms, stone.scope],
     )?;
-    Ok(Forgotten { messages, turns })
+    Ok(Forgotten {
+        messages,
+        turns,
+        has_nameless,
+    })
 }
 
 /// What we said unasked may hold the words of anyone who was heard: it goes, and with it the consent there.
@@ -231,9 +244,15 @@ fn forget_heard(connection: &Connection, stone: &Tombstone) -> Result<usize, Err
         stone.until_ms,
         channel.map(|id| id as i64)
     ];
-    let gone = connection.execute(
+    let mut gone = connection.execute(
         &format!("DELETE FROM messages WHERE turn IN {theirs}"),
         meant,
+    )?;
+    // Of the predecessor's remarks nobody knows whom it had heard.
+    gone += connection.execute(
+        "DELETE FROM messages WHERE turn IS NULL AND user IS NULL AND at_ms <= ?1 AND conversation IN
+            (SELECT id FROM conversations WHERE scope LIKE 'eavesdrop:%' AND (?2 IS NULL OR scope = 'eavesdrop:' || ?2))",
+        params![stone.until_ms, channel.map(|id| id as i64)],
     )?;
     // The turn may be by another's message: it does not name this member any more.
     connection.execute(

@@ -2,6 +2,9 @@
 //!
 //! Its `mention:` sessions joined one person's talk across every channel. They are kept, exported and forgotten on
 //! request, but sealed: no prompt ever holds them. Its threads go on where they stopped.
+//!
+//! It wrote down nobody but whoever began a thread: all that was said in it, answers too, counts as theirs. What it said
+//! unasked names nobody, and may hold the words of anyone: it goes with the first who asks to be forgotten there.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

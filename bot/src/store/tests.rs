@@ -242,7 +242,8 @@ async fn forgetting_reaches_the_files_and_an_older_database_put_back() {
         gone,
         Forgotten {
             messages: 2,
-            turns: 1
+            turns: 1,
+            has_nameless: false
         }
     );
     assert_eq!(
@@ -540,6 +541,61 @@ async fn an_import_brings_no_forgotten_word_back_and_costs_no_later_one() {
     let kept = store.kept(3).await.unwrap().messages;
     let kept: Vec<&str> = kept.iter().map(|message| message.text.as_str()).collect();
     assert_eq!(kept, ["said afterwards"]);
+    close(store, closing).await;
+}
+
+#[tokio::test]
+async fn an_imported_thread_is_its_beginners_and_a_nameless_remark_goes_with_anybody() {
+    let room = room();
+    let old = room.path.with_file_name("old.db");
+    predecessor(&old);
+    let talk = |words: &str| {
+        format!(
+            r#"[{{"role":"user","content":"{words}?","timestamp":"2026-01-02T09:00:00"}},
+                {{"role":"assistant","content":"{words}.","timestamp":"2026-01-02T09:00:05"}}]"#
+        )
+    };
+    let unasked = r#"[{"role":"assistant","content":"unasked","timestamp":"2026-01-02T09:00:00"}]"#;
+    let connection = Connection::open(&old).unwrap();
+    for (key, messages, user) in [
+        ("thread:79", talk("others"), Some(4)),
+        ("eavesdrop:6", unasked.to_owned(), None),
+        ("eavesdrop:7", unasked.to_owned(), None),
+    ] {
+        connection
+            .execute(
+                "INSERT INTO sessions VALUES (?1, 'x', ?2, '2026-01-02T09:00:00', '2026-01-02T09:00:00', 5, NULL, ?3)",
+                rusqlite::params![key, messages, user],
+            )
+            .unwrap();
+    }
+    drop(connection);
+    Store::import(&room.path, &old, &TimeZone::UTC, at(1)).unwrap();
+    let (store, closing) = open(&room);
+    let left = async |scope| texts(&store, scope, 99).await.len();
+    let now: Timestamp = "2026-02-01T00:00:00Z".parse().unwrap();
+    let forget = async |user, scope: Option<Scope>| {
+        let gone = store.forget(user, scope.map(|scope| scope.to_string()), now);
+        let gone = gone.await.unwrap();
+        (gone.messages, gone.has_nameless)
+    };
+    // Somebody of whom the predecessor wrote nothing down: in the thread of another, and where it spoke unasked.
+    let here = Scope::Thread(79);
+    assert_eq!(forget(5, Some(here)).await, (0, true));
+    let beside = Scope::Pair {
+        channel: 6,
+        user: 5,
+    };
+    assert_eq!(forget(5, Some(beside)).await, (1, false));
+    assert_eq!(left(Scope::Overheard(7)).await, 1);
+    // The beginner's words and the answers to them, here alone: the other's thread is no part of it.
+    assert_eq!(forget(3, Some(Scope::Thread(77))).await, (2, false));
+    assert_eq!((left(Scope::Thread(77)).await, left(here).await), (0, 2));
+    // Everywhere: what is sealed, and the remark of the other channel.
+    assert_eq!(forget(3, None).await, (2, true));
+    assert_eq!(left(Scope::Overheard(7)).await, 0);
+    assert_eq!(forget(4, None).await, (2, false));
+    assert_eq!(left(here).await, 0);
     close(store, closing).await;
 }
 

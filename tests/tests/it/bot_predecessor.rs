@@ -8,7 +8,7 @@ use tests::world::Kind;
 use tests::world::model::echo;
 use tests::{House, World};
 
-use crate::story::stored;
+use crate::story::{stored, words};
 
 /// A database as the predecessor left it; `thread` is a thread of its own.
 pub(crate) fn sessions(path: &Path, thread: u64, user: u64) {
@@ -57,7 +57,9 @@ pub(crate) fn sessions(path: &Path, thread: u64, user: u64) {
         ),
     ];
     for (key, kind, messages, thread) in rows {
-        old.execute("INSERT INTO sessions VALUES (?1, ?2, ?3, '2026-01-01T10:00:00', '2026-01-02T10:00:00', 5, ?4, ?5)", params![key, kind, messages, thread.map(u64::cast_signed), user.cast_signed()]).unwrap();
+        // It wrote nobody down beside what it had said unasked.
+        let user = (kind != "eavesdrop").then(|| user.cast_signed());
+        old.execute("INSERT INTO sessions VALUES (?1, ?2, ?3, '2026-01-01T10:00:00', '2026-01-02T10:00:00', 5, ?4, ?5)", params![key, kind, messages, thread.map(u64::cast_signed), user]).unwrap();
     }
 }
 
@@ -94,16 +96,6 @@ fn a_predecessors_database_in_place_is_taken_over_at_the_first_start() {
             .iter()
             .all(|asked| !asked.raw.contains("old-crossed"))
     );
-    bot.stop().expect_code(0);
-    assert_eq!(
-        (
-            stored(&house, "old-thread-%"),
-            stored(&house, "old-crossed-%")
-        ),
-        (2, 2)
-    );
-    // The owner hears what was taken over.
-    world.expect("the report", |message| message.content.contains("5 件"));
     // The old file stands aside, untouched by the new one.
     let aside = tests::house::walk(&house.data())
         .into_iter()
@@ -115,6 +107,26 @@ fn a_predecessors_database_in_place_is_taken_over_at_the_first_start() {
         })
         .count();
     assert!(aside >= 1);
+    // Somebody else who may have spoken there: that it cannot be known is said.
+    let taro = world.member("太郎");
+    let place = json!([{"name": "where", "type": 3, "value": "here"}]);
+    let asked = world.command(taro, thread, "forget", &place);
+    words(&world, asked);
+    let told = words(&world, world.press_under(taro, asked, "forget:here"));
+    assert!(
+        told.contains("0 件") && told.contains("スレッドを始めた人"),
+        "{told}"
+    );
+    bot.stop().expect_code(0);
+    assert_eq!(
+        (
+            stored(&house, "old-thread-%"),
+            stored(&house, "old-crossed-%")
+        ),
+        (2, 2)
+    );
+    // The owner hears what was taken over.
+    world.expect("the report", |message| message.content.contains("5 件"));
     world.finish();
 }
 
@@ -155,5 +167,5 @@ fn importing_a_file_is_idempotent_and_reports() {
         .args(["forget", "--user", "99"])
         .run()
         .expect_code(0);
-    assert_eq!(stored(&house, "old-crossed-%"), 0);
+    assert_eq!(stored(&house, "old-%"), 0, "answers and remarks too");
 }
