@@ -6,7 +6,7 @@ use tests::world::Act;
 use tests::world::model::echo;
 use tests::{House, World};
 
-use crate::story::{settled, state};
+use crate::story::{settled, state, stored};
 
 #[test]
 fn a_turn_cut_off_by_kill_9_is_answered_once_by_the_next_life() {
@@ -139,6 +139,43 @@ fn what_is_too_old_is_closed_unanswered_and_what_is_not_is_answered() {
     assert_eq!(settled(&house, open), state::EXPIRED);
     bot.stop().expect_code(0);
     assert!(world.answers(missed).is_empty() && world.answers(open).is_empty());
+    world.finish();
+}
+
+#[test]
+fn a_question_taken_back_while_away_gets_no_answer_and_is_not_kept() {
+    let world = World::start();
+    let house = House::new(&world);
+    // In place: a thread on what was deleted cannot be opened anyway.
+    let settings = [("THREADS", "off"), ("STREAMING", "off")];
+    let hana = world.member("花");
+    let bot = house.bot_with(&world, &settings);
+    world.model(9, Act::Stall);
+    let begun = [
+        world.mention(hana, world.general(), "canary-back 途中で消す"),
+        world.direct(hana, "canary-back こちらも消す"),
+    ];
+    world.wait("both requests", |state| {
+        (state.model.asked.len() == 2).then_some(())
+    });
+    bot.kill();
+    let missed = world.mention(hana, world.general(), "canary-back 留守中に言って消す");
+    for said in begun.into_iter().chain([missed]) {
+        world.delete(said);
+    }
+    world.with(|state| state.model.heal());
+    let bot = house.bot_with(&world, &settings);
+    for said in begun {
+        assert_eq!(settled(&house, said), state::REMOVED);
+    }
+    let last = world.mention(hana, world.general(), "これは消さない");
+    world.answer(last, &echo("これは消さない"));
+    bot.stop().expect_code(0);
+    assert_eq!(world.asked().len(), 3, "nobody is asked about them again");
+    for said in begun.into_iter().chain([missed]) {
+        assert!(world.answers(said).is_empty());
+    }
+    assert_eq!(stored(&house, "%canary-back%"), 0);
     world.finish();
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod state {
     pub(crate) const FAILED: i64 = 2;
     pub(crate) const EXPIRED: i64 = 3;
     pub(crate) const UNDELIVERABLE: i64 = 4;
+    pub(crate) const REMOVED: i64 = 5;
 }
 
 /// Waits until the store says how the turn of a message ended.
