@@ -2,12 +2,16 @@
 //!
 //! Several clients may be installed; the engine's own is taken, because a newer one asks for plug-ins that are not there.
 
+mod own;
+
 use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use crate::PATIENCE;
+
+pub use own::OwnEngine;
 
 /// How long a container may take for anything: engines on busy machines are slower than programs.
 const CONTAINER_PATIENCE: Duration = Duration::from_secs(180);
@@ -17,6 +21,8 @@ const CONTAINER_PATIENCE: Duration = Duration::from_secs(180);
 pub struct Engine {
     docker: String,
     compose: Vec<String>,
+    /// Where it listens, when that is not where clients look by themselves.
+    host: Option<String>,
 }
 
 /// The words that start compose here: `docker-compose`, or `docker compose`.
@@ -88,7 +94,11 @@ impl Engine {
     pub fn find() -> Result<Self, String> {
         let docker = client().ok_or("no docker engine")?;
         let compose = compose().ok_or("no docker compose")?;
-        Ok(Self { docker, compose })
+        Ok(Self {
+            docker,
+            compose,
+            host: None,
+        })
     }
 
     /// An address of this machine that containers reach: the gateway of the engine's default network.
@@ -127,14 +137,29 @@ impl Engine {
     #[must_use]
     pub fn with_compose(&self, words: Vec<String>) -> Self {
         Self {
-            docker: self.docker.clone(),
             compose: words,
+            ..self.clone()
         }
+    }
+
+    /// Whether both are clients of one engine.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.host == other.host
+    }
+
+    /// A program that talks to this engine.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        if let Some(host) = &self.host {
+            command.env("DOCKER_HOST", host);
+        }
+        command
     }
 
     /// Runs a docker command.
     pub fn docker(&self, arguments: &[&str]) -> Output {
-        Command::new(&self.docker)
+        self.command(&self.docker)
             .args(arguments)
             .output()
             .expect("the docker client")
@@ -147,7 +172,7 @@ impl Engine {
 
     /// Builds an image with `BuildKit`; some clients and engines cannot.
     pub fn build_kit(&self, context: &Path, arguments: &[&str]) -> Output {
-        Command::new(&self.docker)
+        self.command(&self.docker)
             .env("DOCKER_BUILDKIT", "1")
             .arg("build")
             .args(arguments)
@@ -191,7 +216,7 @@ impl Project {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let words = &self.engine.compose;
-        let mut command = Command::new(&words[0]);
+        let mut command = self.engine.command(&words[0]);
         command
             .current_dir(&self.folder)
             .args(&words[1..])

@@ -65,7 +65,10 @@ impl Images {
         static LOADED: Mutex<Weak<Images>> = Mutex::new(Weak::new());
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(images) = loaded.upgrade() {
-            return images;
+            if images.engine.is_same_as(engine) {
+                return images;
+            }
+            return Arc::new(Self::load(engine));
         }
         let images = Arc::new(Self::load(engine));
         *loaded = Arc::downgrade(&images);

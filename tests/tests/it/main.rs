@@ -42,6 +42,7 @@ mod logs_receivers;
 mod logs_test_sink;
 mod nas_compose;
 mod nas_demo;
+mod nas_engine;
 mod nas_files;
 mod nas_first_start;
 mod nas_guides;
