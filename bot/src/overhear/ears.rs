@@ -251,6 +251,8 @@ impl Ears {
         self.with(channel, |room| {
             room.ear.spoke(id, text, made_at(id), &rules);
             room.call = Some(call);
+            // What is said while it is posted finds it said.
+            room.thinking = None;
             room.quiet = Some(Quiet::Spoken);
         });
     }

@@ -1,7 +1,10 @@
 //! Speaking unasked: to people who opted in, seldom, and nobody else's words ever leave the house.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tests::world::model::echo;
+use tests::world::rest::Call;
 use tests::world::{Act, Asked, BOT, Id, Kind, Message, OWNER, RestAct};
 use tests::{House, Running, World};
 
@@ -272,6 +275,39 @@ fn one_conversation_gets_one_entry_and_none_as_it_ends() {
     bot.stop().expect_code(0);
     world.expect_all();
     world.finish();
+}
+
+#[test]
+fn a_remark_on_its_way_counts_as_said() {
+    let world = World::start();
+    let house = House::new(&world);
+    let mut bot = listening(&world, &house, &[]);
+    let notice = ready(&world, &mut bot);
+    let people = pair(&world, &notice);
+    world.model_when(9, is_judge, Act::Say("SPEAK".to_owned()));
+    let slow = RestAct::Slow(Duration::from_secs(2));
+    world.fault("POST /channels/*/messages", slow, 1);
+    let said = chat(&world, people);
+    posting(&world);
+    world.say(people[1], world.general(), "なるほど");
+    caught_up(&world, people[0]);
+    let why = command(&world, people[0], "why", &json!([]));
+    assert!(
+        why.contains("もう一度話した") && !why.contains("考えているところ"),
+        "{why}"
+    );
+    world.expect("the remark", |message| message.reply_to == Some(said));
+    bot.stop().expect_code(0);
+    world.expect_all();
+    world.finish();
+}
+
+/// Waits until a message is on its way that is not the notice.
+fn posting(world: &World) {
+    world.wait("a post after the notice", |state| {
+        let posts = |call: &&Call| call.what.starts_with("POST /channels/");
+        (state.rest.calls.iter().filter(posts).count() > 1).then_some(())
+    });
 }
 
 #[test]
@@ -655,11 +691,7 @@ fn a_remark_that_a_crash_kept_back_is_dropped_and_one_that_stands_is_kept() {
                     .then_some(())
             });
         } else {
-            world.wait("the post that hangs", |state| {
-                let posts =
-                    |call: &&tests::world::rest::Call| call.what.starts_with("POST /channels/");
-                (state.rest.calls.iter().filter(posts).count() > 1).then_some(())
-            });
+            posting(&world);
         }
         bot.kill();
         let mut bot = listening(&world, &house, &[]);
