@@ -70,59 +70,39 @@ fn days(rows: &[PlaceRow], today: Date) -> BTreeMap<&str, Vec<&PlaceRow>> {
 }
 
 fn log(day: &str, rows: &[&PlaceRow]) {
-    let all = Sum::of(rows.iter().copied());
+    let sum = |of| sum(rows, of);
     tracing::info!(
         event = "usage.day",
         day,
-        messages = all.messages,
-        calls = all.calls,
-        tokens_in = all.tokens_in,
-        tokens_out = all.tokens_out,
-        usd = all.usd(),
+        messages = sum(|row| row.messages),
+        calls = sum(|row| row.calls),
+        tokens_in = sum(|row| row.input_tokens),
+        tokens_out = sum(|row| row.output_tokens),
+        usd = usd(sum(|row| row.cost_micros)),
         "what a day took"
     );
     for row in rows {
-        let sum = Sum::of([*row]);
         tracing::info!(
             event = "usage.place",
             day,
             model = row.model,
             channel = row.channel,
-            messages = sum.messages,
-            calls = sum.calls,
-            tokens_in = sum.tokens_in,
-            tokens_out = sum.tokens_out,
-            usd = sum.usd(),
+            messages = row.messages,
+            calls = row.calls,
+            tokens_in = row.input_tokens,
+            tokens_out = row.output_tokens,
+            usd = usd(row.cost_micros),
             "what a day took, by model and channel"
         );
     }
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Sum {
-    messages: u64,
-    calls: u64,
-    tokens_in: u64,
-    tokens_out: u64,
-    cost_micros: u64,
+fn sum(rows: &[&PlaceRow], of: fn(&PlaceRow) -> u64) -> u64 {
+    rows.iter().map(|row| of(row)).sum()
 }
 
-impl Sum {
-    fn of<'a>(rows: impl IntoIterator<Item = &'a PlaceRow>) -> Self {
-        let mut sum = Self::default();
-        for row in rows {
-            sum.messages += row.messages;
-            sum.calls += row.calls;
-            sum.tokens_in += row.input_tokens;
-            sum.tokens_out += row.output_tokens;
-            sum.cost_micros += row.cost_micros;
-        }
-        sum
-    }
-
-    fn usd(&self) -> f64 {
-        self.cost_micros as f64 / 1e6
-    }
+fn usd(micros: u64) -> f64 {
+    micros as f64 / 1e6
 }
 
 #[cfg(test)]
@@ -162,8 +142,9 @@ mod tests {
         ];
         let days = days(&rows, today);
         assert_eq!(days.keys().collect::<Vec<_>>(), [&"2026-11-27"]);
-        let sum = Sum::of(days["2026-11-27"].iter().copied());
-        assert_eq!((sum.messages, sum.calls, sum.tokens_in), (2, 4, 20));
-        assert!((sum.usd() - 1.0).abs() < 1e-9);
+        let yesterday = &days["2026-11-27"];
+        assert_eq!(sum(yesterday, |row| row.messages), 2);
+        assert_eq!(sum(yesterday, |row| row.input_tokens), 20);
+        assert!((usd(sum(yesterday, |row| row.cost_micros)) - 1.0).abs() < 1e-9);
     }
 }

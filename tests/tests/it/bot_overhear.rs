@@ -8,7 +8,7 @@ use tests::world::rest::Call;
 use tests::world::{Act, Asked, BOT, Id, Kind, Message, OWNER, RestAct};
 use tests::{House, Running, World};
 
-use crate::story::{files, settled, state};
+use crate::story::{files, settled, state, words};
 
 const MANAGE_CHANNELS: u64 = 1 << 4;
 /// Told apart from the model that speaks.
@@ -36,22 +36,6 @@ fn listening(world: &World, house: &House, more: &[(&str, &str)]) -> Running {
 
 fn notice(world: &World) -> Message {
     world.expect("the notice", |message| message.content.contains(NOTICE))
-}
-
-/// What was answered, to the asker alone.
-fn words(world: &World, asked: Id) -> String {
-    let answered = world.answered(asked);
-    assert!(
-        answered
-            .answers
-            .iter()
-            .all(|answer| answer.ephemeral && answer.pings == 0)
-    );
-    answered
-        .answers
-        .iter()
-        .map(|answer| answer.content.as_str())
-        .collect()
 }
 
 fn press(world: &World, who: Id, notice: &Message, button: &str) -> String {
@@ -100,6 +84,15 @@ fn ready(world: &World, bot: &mut Running) -> Message {
     notice
 }
 
+/// A house whose bot listens in the general channel, and has said so.
+fn begin() -> (World, House, Running, Message) {
+    let world = World::start();
+    let house = House::new(&world);
+    let mut bot = listening(&world, &house, &[]);
+    let notice = ready(&world, &mut bot);
+    (world, house, bot, notice)
+}
+
 /// People say something in the general channel, in this order: `canary-ROUND-PERSON`.
 fn talk(world: &World, people: &[Id], round: &str, order: &[usize]) {
     for number in order {
@@ -119,10 +112,7 @@ fn asked_since(world: &World, before: usize) -> String {
 
 #[test]
 fn only_the_words_of_those_who_opted_in_reach_any_model() {
-    let world = World::start();
-    let house = House::new(&world);
-    let mut bot = listening(&world, &house, &[]);
-    let notice = ready(&world, &mut bot);
+    let (world, house, mut bot, notice) = begin();
     let people: Vec<Id> = (0..5)
         .map(|n| world.member(&format!("canary-name-{n}")))
         .collect();
@@ -237,10 +227,7 @@ fn entries(world: &World, notice: &Message) -> Vec<Message> {
 
 #[test]
 fn one_conversation_gets_one_entry_and_none_as_it_ends() {
-    let world = World::start();
-    let house = House::new(&world);
-    let mut bot = listening(&world, &house, &[]);
-    let notice = ready(&world, &mut bot);
+    let (world, house, mut bot, notice) = begin();
     let (people, said) = scripted(&world, &mut bot, &notice);
     let spoken = entries(&world, &notice);
     assert_eq!(spoken.len(), 1, "{spoken:#?}");
@@ -279,10 +266,7 @@ fn one_conversation_gets_one_entry_and_none_as_it_ends() {
 
 #[test]
 fn a_remark_on_its_way_counts_as_said() {
-    let world = World::start();
-    let house = House::new(&world);
-    let mut bot = listening(&world, &house, &[]);
-    let notice = ready(&world, &mut bot);
+    let (world, _house, bot, notice) = begin();
     let people = pair(&world, &notice);
     world.model_when(9, is_judge, Act::Say("SPEAK".to_owned()));
     let slow = RestAct::Slow(Duration::from_secs(2));
@@ -312,10 +296,7 @@ fn posting(world: &World) {
 
 #[test]
 fn what_was_heard_and_said_there_stays_there_and_is_forgotten_with_the_person() {
-    let world = World::start();
-    let house = House::new(&world);
-    let mut bot = listening(&world, &house, &[]);
-    let notice = ready(&world, &mut bot);
+    let (world, house, mut bot, notice) = begin();
     let (people, _) = scripted(&world, &mut bot, &notice);
     let entry = entries(&world, &notice).remove(0);
     settled(&house, entry.reply_to.unwrap());
@@ -460,10 +441,7 @@ fn in_quiet_hours_nothing_is_asked_and_why_says_so() {
 
 #[test]
 fn be_quiet_is_honoured_by_button_and_by_word_across_a_restart() {
-    let world = World::start();
-    let house = House::new(&world);
-    let mut bot = listening(&world, &house, &[]);
-    let notice = ready(&world, &mut bot);
+    let (world, house, bot, notice) = begin();
     let people = pair(&world, &notice);
     world.model_when(99, is_judge, Act::Say("SPEAK".to_owned()));
     let stranger = world.member("通りすがり");
@@ -539,10 +517,7 @@ fn a_failing_judge_or_model_is_a_silence() {
         (None, Some(Act::Say("頑張って！".to_owned()))),
     ] {
         let about = format!("{judge:?} {model:?}");
-        let world = World::start();
-        let house = House::new(&world);
-        let mut bot = listening(&world, &house, &[]);
-        let notice = ready(&world, &mut bot);
+        let (world, _house, mut bot, notice) = begin();
         let people = pair(&world, &notice);
         let is_key = matches!(judge, Some(Act::Status(401)));
         world.model_when(9, is_judge, judge.unwrap_or(Act::Say("SPEAK".to_owned())));
@@ -662,10 +637,7 @@ fn a_remark_that_a_crash_kept_back_is_dropped_and_one_that_stands_is_kept() {
         (RestAct::Hang, state::EXPIRED),
         (RestAct::LostTo502, state::ANSWERED),
     ] {
-        let world = World::start();
-        let house = House::new(&world);
-        let mut bot = listening(&world, &house, &[]);
-        let notice = ready(&world, &mut bot);
+        let (world, house, mut bot, notice) = begin();
         let people = pair(&world, &notice);
         world.model_when(99, is_judge, Act::Say("SPEAK".to_owned()));
         let stands = matches!(act, RestAct::LostTo502);
@@ -841,10 +813,7 @@ fn the_predecessors_prompts_are_used_where_they_are() {
 
 #[test]
 fn threads_and_what_was_said_while_away_are_not_heard() {
-    let world = World::start();
-    let house = House::new(&world);
-    let mut bot = listening(&world, &house, &[]);
-    let notice = ready(&world, &mut bot);
+    let (world, house, bot, notice) = begin();
     let people = pair(&world, &notice);
     world.model_when(99, is_judge, Act::Say("SPEAK".to_owned()));
     let thread = world.thread(people[0], world.general(), "内輪の話");
