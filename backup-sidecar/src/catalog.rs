@@ -101,8 +101,6 @@ pub struct Record {
     pub bad: Option<String>,
     /// The databases in it, when known.
     pub databases: Vec<DatabaseEntry>,
-    /// How many requests to forget its data had seen.
-    pub forgotten: u64,
     /// When its copy off-site was proved.
     pub offsite: Option<String>,
 }
@@ -119,7 +117,6 @@ impl Record {
             verified: None,
             bad: None,
             databases: manifest.databases.clone(),
-            forgotten: manifest.forgotten,
             offsite: None,
         }
     }
@@ -320,7 +317,6 @@ fn unreadable(name: &ArchiveName, bytes: u64, zone: &TimeZone, error: &anyhow::E
         // Nobody can look into a sealed archive without its identity: that is no fault of the archive.
         bad: (!name.sealed).then(|| format!("{error:#}")),
         databases: Vec::new(),
-        forgotten: 0,
         offsite: None,
     }
 }

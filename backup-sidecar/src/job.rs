@@ -206,7 +206,6 @@ fn head(config: &Config, taken: Timestamp, cause: Cause) -> Manifest {
         sqlite: crate::verify::sqlite_version().to_owned(),
         files: Vec::new(),
         databases: Vec::new(),
-        forgotten: forgotten::count(&config.sources.data),
         notes: Vec::new(),
     }
 }

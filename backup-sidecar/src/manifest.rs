@@ -40,9 +40,6 @@ pub struct Manifest {
     pub files: Vec<FileEntry>,
     /// What was found in each database.
     pub databases: Vec<DatabaseEntry>,
-    /// How many requests to forget the data had seen.
-    #[serde(default)]
-    pub forgotten: u64,
     /// What the archive could not take, in words.
     #[serde(default)]
     pub notes: Vec<String>,

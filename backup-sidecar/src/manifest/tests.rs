@@ -24,7 +24,6 @@ pub(crate) fn sample() -> Manifest {
             let_go: 0,
             tables: BTreeMap::from([("messages".into(), 41), ("turns".into(), 1)]),
         }],
-        forgotten: 0,
         notes: Vec::new(),
     }
 }
