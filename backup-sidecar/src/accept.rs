@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use daemon_kit::text::Text;
+use daemon_kit::time;
 use jiff::Timestamp;
 
 use crate::config::Config;
@@ -14,7 +15,7 @@ use crate::prune;
 pub fn run(config: &Config, wanted: &str) -> anyhow::Result<Text> {
     let mut catalog = prune::load(config)?;
     let name = catalog
-        .resolve(wanted)
+        .resolve(wanted, time::now())
         .with_context(|| format!("there is no archive {wanted}"))?;
     let record = catalog
         .archives

@@ -135,7 +135,7 @@ fn pending_restore(config: &Config) -> Option<Finding> {
 }
 
 fn age(config: &Config, catalog: &Catalog, now: Timestamp) -> Finding {
-    let Some((name, record)) = catalog.latest() else {
+    let Some((name, record)) = catalog.latest(now) else {
         return Finding::fine(
             "newest-backup",
             Text::new("バックアップはまだありません", "there is no backup yet"),

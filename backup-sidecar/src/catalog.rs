@@ -21,7 +21,7 @@ use crate::drill;
 use crate::freeze::{self, Freeze, Sight};
 use crate::manifest::{Cause, DatabaseEntry, Manifest};
 use crate::offsite::Upload;
-use crate::retention::Candidate;
+use crate::retention::{self, Candidate};
 
 /// The catalogue's file.
 pub const FILE: &str = "catalog.json";
@@ -42,6 +42,13 @@ impl ArchiveName {
     #[must_use]
     pub fn stem(&self) -> String {
         format!("backup_{}", self.stamp.strftime("%Y%m%d_%H%M%S"))
+    }
+
+    /// The instant that the name tells, where nothing else does.
+    #[must_use]
+    pub fn taken(&self, zone: &TimeZone) -> Timestamp {
+        zone.to_timestamp(self.stamp)
+            .unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
 
@@ -239,12 +246,16 @@ impl Catalog {
         all
     }
 
-    /// The newest archive that holds no damage and did not fail its last proof.
+    /// The newest archive that holds no damage and did not fail its last proof. One that a clock far ahead dated is the
+    /// newest only when there is no other.
     #[must_use]
-    pub fn latest(&self) -> Option<(ArchiveName, &Record)> {
-        self.newest_first()
-            .into_iter()
-            .find(|(name, record)| is_good(name, record))
+    pub fn latest(&self, now: Timestamp) -> Option<(ArchiveName, &Record)> {
+        let good = || {
+            let all = self.newest_first().into_iter();
+            all.filter(|(name, record)| is_good(name, record))
+        };
+        let dated = good().find(|(_, record)| !retention::is_ahead(record.taken, now));
+        dated.or_else(|| good().next())
     }
 
     /// What retention judges.
@@ -289,9 +300,9 @@ impl Catalog {
 
     /// The archive that an owner means by `wanted`: `latest`, a name, a name without endings, or a path.
     #[must_use]
-    pub fn resolve(&self, wanted: &str) -> Option<ArchiveName> {
+    pub fn resolve(&self, wanted: &str, now: Timestamp) -> Option<ArchiveName> {
         if wanted == "latest" {
-            return self.latest().map(|(name, _)| name);
+            return self.latest(now).map(|(name, _)| name);
         }
         let wanted = Path::new(wanted).file_name()?.to_str()?;
         let all = self.newest_first().into_iter().map(|(name, _)| name);
@@ -305,11 +316,8 @@ fn is_good(name: &ArchiveName, record: &Record) -> bool {
 }
 
 fn unreadable(name: &ArchiveName, bytes: u64, zone: &TimeZone, error: &anyhow::Error) -> Record {
-    let taken = zone
-        .to_timestamp(name.stamp)
-        .unwrap_or(Timestamp::UNIX_EPOCH);
     Record {
-        taken,
+        taken: name.taken(zone),
         reason: None,
         bytes,
         sha256: None,

@@ -184,9 +184,10 @@ fn backup(config: &Config, watch: &Watch) -> anyhow::Result<Answer> {
 
 fn list(config: &Config, json: bool) -> anyhow::Result<Answer> {
     let catalog = prune::load(config)?;
-    let verdicts = prune::plan(config, &catalog, time::now());
+    let now = time::now();
+    let verdicts = prune::plan(config, &catalog, now);
     let text = if json {
-        format!("{:#}\n", table::json(&catalog, &verdicts))
+        format!("{:#}\n", table::json(&catalog, &verdicts, now))
     } else {
         table::text(&catalog, &verdicts, &config.zone, config.language)
     };
@@ -206,7 +207,7 @@ fn verify_all(config: &Config, names: &[String], watch: &Watch) -> anyhow::Resul
     } else {
         let found = names.iter().map(|name| {
             catalog
-                .resolve(name)
+                .resolve(name, time::now())
                 .with_context(|| format!("there is no archive {name}"))
         });
         found.collect::<anyhow::Result<Vec<_>>>()?
@@ -238,7 +239,7 @@ fn verify_all(config: &Config, names: &[String], watch: &Watch) -> anyhow::Resul
     }
     catalog.save(&config.backup_dir)?;
     let newest = catalog
-        .latest()
+        .latest(time::now())
         .map_or_else(|| "-".to_owned(), |(name, _)| name.to_string());
     let mut text = Text::new(text.clone(), text);
     report::add(

@@ -58,7 +58,7 @@ pub fn run(config: &Config, watch: &Watch) -> anyhow::Result<(Drill, Duration)> 
 }
 
 fn rehearse(config: &Config, catalog: &Catalog, watch: &Watch) -> Drill {
-    let newest = catalog.latest().map(|(name, _)| name);
+    let newest = catalog.latest(time::now()).map(|(name, _)| name);
     let (result, detail) = match &newest {
         Some(name) => attempt(config, name, watch),
         None => (NOT_POSSIBLE, "there is no archive yet".to_owned()),

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use daemon_kit::publish::Partial;
 use daemon_kit::time;
-use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{ArchiveName, Catalog};
 use crate::config::{Config, Remote, Target};
+use crate::retention::{self, Candidate, Policy, Verdict};
 use crate::watch::Watch;
 use crate::{prune, verify};
 
@@ -249,28 +249,39 @@ fn give_up_others(catalog: &mut Catalog, place: &dyn Place, waiting: &[ArchiveNa
     }
 }
 
-/// Copies go by their own age, counted from the newest copy; the newest and the floor stay, and everything while
-/// deletion is frozen.
+/// Copies go by their own days, under the rules of the archives here: the newest and the floor stay, and everything
+/// while deletion is frozen.
 fn retain(
     config: &Config,
     remote: &Remote,
     catalog: &Catalog,
     place: &dyn Place,
 ) -> anyhow::Result<()> {
-    if catalog.freeze().is_some() {
-        return Ok(());
-    }
-    let mut there: Vec<ArchiveName> = place.list()?.into_iter().map(|(name, _)| name).collect();
-    there.sort();
-    let good = there.iter().rev().filter(|name| !name.damaged);
-    let floor: Vec<&ArchiveName> = good.take(config.policy.last.max(1) as usize).collect();
-    let Some(newest) = floor.first() else {
-        return Ok(());
-    };
-    let age = SignedDuration::from_hours(24 * i64::from(remote.retention_days));
-    let old = there
+    let there: Vec<ArchiveName> = place.list()?.into_iter().map(|(name, _)| name).collect();
+    let copies: Vec<Candidate> = there
         .iter()
-        .filter(|name| newest.stamp.duration_since(name.stamp) > age && !floor.contains(name));
+        .map(|name| Candidate {
+            name: name.to_string(),
+            taken: name.taken(&config.zone),
+            good: !name.damaged,
+        })
+        .collect();
+    let policy = Policy {
+        days: remote.retention_days,
+        last: config.policy.last.max(1),
+        daily: 0,
+        weekly: 0,
+        monthly: 0,
+        yearly: 0,
+    };
+    let is_frozen = catalog.freeze().is_some();
+    let verdicts = retention::plan(&copies, &policy, &config.zone, time::now(), is_frozen);
+    let old = there.iter().filter(|name| {
+        let judged = verdicts
+            .iter()
+            .find(|verdict| verdict.name == name.to_string());
+        judged.is_some_and(Verdict::goes)
+    });
     let mut removed = 0;
     for name in old {
         place
@@ -299,9 +310,15 @@ pub fn fetch(
     let place = place(config, remote)?;
     let mut there = place.list().context("cannot list the copies off-site")?;
     there.sort();
-    let found = there.into_iter().rev().map(|(name, _)| name).find(|name| {
-        (wanted == "latest" && !name.damaged) || name.to_string() == wanted || name.stem() == wanted
-    });
+    let mut names = there.into_iter().rev().map(|(name, _)| name);
+    let found = if wanted == "latest" {
+        let good: Vec<ArchiveName> = names.filter(|name| !name.damaged).collect();
+        let now = time::now();
+        let dated = |name: &&ArchiveName| !retention::is_ahead(name.taken(&config.zone), now);
+        good.iter().find(dated).or(good.first()).cloned()
+    } else {
+        names.find(|name| name.to_string() == wanted || name.stem() == wanted)
+    };
     let Some(name) = found else { return Ok(None) };
     let path = config.backup_dir.join(name.to_string());
     let mut partial = Partial::create(&path, 0o666)?;

@@ -130,7 +130,7 @@ pub fn carry_out(
 /// # Errors
 /// When the catalogue cannot be written.
 pub fn prove_newest(config: &Config, catalog: &mut Catalog, watch: &Watch) -> anyhow::Result<()> {
-    while let Some((name, record)) = catalog.latest() {
+    while let Some((name, record)) = catalog.latest(time::now()) {
         let path = config.backup_dir.join(name.to_string());
         let result = match &record.sha256 {
             Some(expected) => verify::sealed(&path, Some(expected), watch),

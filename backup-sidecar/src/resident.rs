@@ -123,7 +123,7 @@ impl Rounds {
         requests::close_interrupted(&config)?;
         let now = time::now();
         let catalog = prune::load(&config)?;
-        let newest = catalog.latest().map(|(_, record)| record.taken);
+        let newest = catalog.latest(now).map(|(_, record)| record.taken);
         let drilled = catalog.drill.as_ref().map(|drill| drill.at);
         let last_drill = catalog
             .drill
@@ -301,7 +301,7 @@ impl Rounds {
     fn look_again(&mut self) {
         let newest = prune::load(&self.config)
             .ok()
-            .and_then(|catalog| catalog.latest().map(|(_, record)| record.taken));
+            .and_then(|catalog| catalog.latest(time::now()).map(|(_, record)| record.taken));
         if let Some(newest) = newest {
             self.timer.served(newest);
             self.waits_for_database = false;

@@ -160,7 +160,7 @@ pub fn find(
     watch: &Watch,
 ) -> anyhow::Result<(ArchiveName, PathBuf)> {
     let catalog = prune::load(config)?;
-    if let Some(name) = catalog.resolve(wanted) {
+    if let Some(name) = catalog.resolve(wanted, time::now()) {
         let path = config.backup_dir.join(name.to_string());
         return Ok((name, path));
     }

@@ -58,6 +58,8 @@ pub enum Reason {
     Yearly,
     /// There is no newer good archive.
     NoSuccessor,
+    /// Dated by a clock that was far ahead: it takes no other's place, and nobody knows its age.
+    Ahead,
 }
 
 impl Reason {
@@ -74,6 +76,7 @@ impl Reason {
             Self::Monthly => "monthly",
             Self::Yearly => "yearly",
             Self::NoSuccessor => "no-successor",
+            Self::Ahead => "ahead",
         }
     }
 }
@@ -95,6 +98,15 @@ impl Verdict {
     }
 }
 
+/// Clocks that are set right move a little; what is dated later than this was dated by one that was wrong.
+const AHEAD: SignedDuration = SignedDuration::from_hours(1);
+
+/// Whether an archive of `taken` was dated by a clock that was far ahead.
+#[must_use]
+pub fn is_ahead(taken: Timestamp, now: Timestamp) -> bool {
+    taken.duration_since(now) > AHEAD
+}
+
 /// Judges every archive, newest first.
 #[must_use]
 pub fn plan(
@@ -109,7 +121,7 @@ pub fn plan(
     let good: Vec<&Candidate> = sorted
         .iter()
         .copied()
-        .filter(|archive| archive.good)
+        .filter(|archive| archive.good && !is_ahead(archive.taken, now))
         .collect();
     let oldest_kept = reference(&good, policy, now).and_then(|reference| {
         reference
@@ -141,6 +153,7 @@ pub fn plan(
             kept_by.push(Reason::Frozen);
         }
         match newest_good {
+            _ if is_ahead(archive.taken, now) => kept_by.push(Reason::Ahead),
             Some(newest) if newest.name == archive.name => kept_by.push(Reason::Newest),
             Some(newest) if newest.taken >= archive.taken => {}
             _ => kept_by.push(Reason::NoSuccessor),

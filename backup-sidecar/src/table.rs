@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use daemon_kit::text::Language;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
@@ -142,7 +143,7 @@ pub fn plan(verdicts: &[Verdict], language: Language) -> String {
 
 /// The same for programs.
 #[must_use]
-pub fn json(catalog: &Catalog, verdicts: &[Verdict]) -> Value {
+pub fn json(catalog: &Catalog, verdicts: &[Verdict], now: Timestamp) -> Value {
     let archives = catalog.newest_first().into_iter().map(|(name, record)| {
         let verdict = verdicts
             .iter()
@@ -169,7 +170,7 @@ pub fn json(catalog: &Catalog, verdicts: &[Verdict]) -> Value {
     });
     json!({
         "archives": archives.collect::<Vec<_>>(),
-        "latest": catalog.latest().map(|(name, _)| name.to_string()),
+        "latest": catalog.latest(now).map(|(name, _)| name.to_string()),
         "frozen": catalog.freeze().map(|freeze| json!({ "archive": freeze.name, "loss": freeze.loss })),
         "drill": catalog.drill,
     })
@@ -225,6 +226,7 @@ fn reason_word(reason: Reason, language: Language) -> &'static str {
         (_, Reason::Monthly) => "月ごと",
         (_, Reason::Yearly) => "年ごと",
         (_, Reason::NoSuccessor) => "後継なし",
+        (_, Reason::Ahead) => "未来の日付",
     }
 }
 

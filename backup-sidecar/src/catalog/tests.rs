@@ -88,8 +88,13 @@ fn a_lost_catalogue_is_rebuilt() {
     );
     assert_eq!(catalog.archives[sealed].bad, None);
     assert!(catalog.archives[torn].bad.is_some());
-    let (latest, _) = catalog.latest().unwrap();
-    assert_eq!(latest.to_string(), sealed);
+    let latest = |now: &str| {
+        let (latest, _) = catalog.latest(now.parse().unwrap()).unwrap();
+        latest.to_string()
+    };
+    assert_eq!(latest("2026-11-28T00:00:00Z"), sealed);
+    assert_eq!(latest("2026-11-27T16:30:00Z"), clear, "the other is ahead");
+    assert_eq!(latest("2000-01-01T00:00:00Z"), sealed, "all are ahead");
     catalog.save(dir.path()).unwrap();
     let again = Catalog::load(dir.path(), &zone, none).unwrap();
     assert_eq!(again, catalog);
@@ -120,20 +125,26 @@ fn owners_name_archives_in_many_ways() {
     }
     let read = |_: &Path| Ok(crate::manifest::tests::sample());
     let catalog = Catalog::load(dir.path(), &TimeZone::UTC, read).unwrap();
+    let now = "2026-11-29T12:00:00Z".parse().unwrap();
     for wanted in [
         "latest",
         "backup_20261128_020000",
         "backup_20261128_020000.tar.zst",
         "/app/backups/backup_20261128_020000.tar.zst",
     ] {
-        let found = catalog.resolve(wanted).unwrap();
+        let found = catalog.resolve(wanted, now).unwrap();
         assert_eq!(
             found.to_string(),
             "backup_20261128_020000.tar.zst",
             "{wanted}"
         );
     }
-    assert!(catalog.resolve("backup_20261129_020000").unwrap().damaged);
-    assert_eq!(catalog.resolve("backup_20261130_020000"), None);
-    assert_eq!(catalog.resolve(".."), None);
+    assert!(
+        catalog
+            .resolve("backup_20261129_020000", now)
+            .unwrap()
+            .damaged
+    );
+    assert_eq!(catalog.resolve("backup_20261130_020000", now), None);
+    assert_eq!(catalog.resolve("..", now), None);
 }

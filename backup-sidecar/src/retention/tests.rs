@@ -109,6 +109,23 @@ fn a_clock_a_year_ahead_deletes_nothing_at_once_and_never_the_floor() {
 }
 
 #[test]
+fn what_a_clock_far_ahead_dated_takes_no_others_place() {
+    let mut archives: Vec<_> = (0..5).map(|day| archive(NOW - day * DAY)).collect();
+    archives.extend((300..304).map(|day| archive(NOW + day * DAY)));
+    // Without days to keep, only its rank keeps an archive.
+    let rules = policy(0, 3);
+    let verdicts = plan(&archives, &rules, &TimeZone::UTC, instant(NOW + 5), false);
+    let (ahead, rest) = verdicts.split_at(4);
+    assert!(
+        ahead
+            .iter()
+            .all(|verdict| verdict.kept_by == [Reason::Ahead])
+    );
+    assert_eq!(rest[0].kept_by, [Reason::Newest, Reason::Floor]);
+    assert_eq!(kept(rest).len(), 3);
+}
+
+#[test]
 fn weeks_without_power_leave_the_old_ones() {
     let mut archives: Vec<_> = (40..60).map(|day| archive(NOW - day * DAY)).collect();
     archives.push(archive(NOW));

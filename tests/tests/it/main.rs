@@ -4,6 +4,7 @@
     reason = "helpers of tests fail like tests: at once"
 )]
 
+mod backup_clock;
 mod backup_faults;
 mod backup_inject;
 mod backup_jobs;
