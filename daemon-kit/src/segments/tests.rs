@@ -122,6 +122,25 @@ fn a_torn_line_is_kept_aside_and_the_rest_sealed() {
 }
 
 #[test]
+fn half_a_line_that_a_full_disk_left_is_cut_off_before_anything_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = open(dir.path(), 100, at(0));
+    let leave_half = || {
+        let active = dir.path().join("bot.log");
+        let mut active = OpenOptions::new().append(true).open(active).unwrap();
+        active.write_all(b"hal").unwrap();
+    };
+    writer.write_line(b"a", at(0)).unwrap();
+    leave_half();
+    writer.write_line(b"b", at(1)).unwrap();
+    assert_eq!(lines(dir.path()), ["a", "b"]);
+    leave_half();
+    writer.rotate(at(2)).unwrap();
+    writer.write_line(b"c", at(3)).unwrap();
+    assert_eq!(lines(dir.path()), ["a", "b", "c"]);
+}
+
+#[test]
 fn a_clock_that_goes_back_gives_no_name_twice() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = open(dir.path(), 100, at(100));
@@ -138,9 +157,10 @@ fn a_clock_that_goes_back_gives_no_name_twice() {
     {
         fs::remove_file(dir.path().join(name)).unwrap();
     }
-    let mut writer = open(dir.path(), 100, at(0));
-    writer.write_line(b"d", at(0)).unwrap();
-    writer.rotate(at(0)).unwrap();
+    // The very instant of the names that are gone: nothing but memory knows them.
+    let mut writer = open(dir.path(), 100, at(50));
+    writer.write_line(b"d", at(50)).unwrap();
+    writer.rotate(at(50)).unwrap();
     let after: Vec<String> = contents(dir.path()).into_keys().collect();
     assert!(
         after
