@@ -159,3 +159,40 @@ fn sync_tree(dir: &Path) -> anyhow::Result<()> {
     }
     publish::sync_dir(dir).with_context(|| format!("cannot sync {}", dir.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::Writer;
+
+    #[test]
+    fn a_database_that_is_not_what_its_manifest_counts_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = dir.path().join("sessions.db");
+        let connection = rusqlite::Connection::open(&database).unwrap();
+        let three = "CREATE TABLE messages (n); INSERT INTO messages VALUES (1), (2), (3)";
+        connection.execute_batch(three).unwrap();
+        connection.close().unwrap();
+        let (path, watch) = (dir.path().join("archive"), Watch::command());
+        let manner = Manner {
+            data_only: true,
+            mode: 0o600,
+        };
+        for (counted, is_right) in [(3, true), (4, false)] {
+            let mut file = File::create(&path).unwrap();
+            let mut writer = Writer::begin(&mut file, 100_000, 3).unwrap();
+            let mut source = File::open(&database).unwrap();
+            writer.add("data/sessions.db", &mut source, &watch).unwrap();
+            let pending = writer.finish_files().unwrap();
+            let mut manifest = crate::manifest::tests::sample();
+            let mut entry = verify::examine(&database, "data/sessions.db").unwrap();
+            entry.tables.insert("messages".to_owned(), counted);
+            manifest.databases = vec![entry];
+            manifest.files.clone_from(&pending.files);
+            pending.finish(&manifest).unwrap();
+            let root = dir.path().join(counted.to_string());
+            let unpacked = unpack(&path, &root, manner, None, &watch);
+            assert_eq!(unpacked.is_ok(), is_right, "{unpacked:?}");
+        }
+    }
+}
