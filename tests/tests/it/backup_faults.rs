@@ -1,7 +1,7 @@
 //! Faults: kill -9 at any moment under a fast writer, full disks, lost power, interrupted restores.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use tests::archives::{chat, rows};
 use tests::chaos::oracle;
 use tests::disk::Disk;
+use tests::house::{Launch, NOBODY};
 use tests::{House, skipped};
 
 /// How many rounds: `FAULT_ROUNDS` for the long form.
@@ -78,25 +79,47 @@ fn a_restore_killed_at_any_moment_leaves_the_old_or_the_new_database_whole() {
     }
 }
 
+/// A house whose archives lie on a disk of their own.
+struct Apart {
+    house: House,
+    disk: Disk,
+    backups: PathBuf,
+}
+
+impl Apart {
+    /// With so many messages; `None`, and said so, where there are no such disks.
+    fn new(mebibytes: u64, messages: i64) -> Option<Self> {
+        if let Some(why) = Disk::unavailable() {
+            skipped(&format!("no disk of our own ({why})"));
+            return None;
+        }
+        let house = House::alone();
+        chat(&house, messages);
+        let disk = Disk::new(mebibytes).unwrap();
+        let backups = disk.directory("backups", NOBODY).unwrap();
+        Some(Self {
+            house,
+            disk,
+            backups,
+        })
+    }
+
+    fn sidecar(&self, verb: &str) -> Launch {
+        let launch = self.house.program("backup-sidecar").args([verb]);
+        launch
+            .env("BACKUP_DIR", &self.backups)
+            .env("BACKUP_MIN_FREE", "0")
+    }
+}
+
 #[test]
 fn a_full_disk_costs_no_archive() {
-    if let Some(why) = Disk::unavailable() {
-        skipped(&format!("no disk of our own ({why})"));
+    let Some(scene) = Apart::new(16, 3_000) else {
         return;
-    }
-    let house = House::alone();
-    chat(&house, 3_000);
-    let disk = Disk::new(16).unwrap();
-    let backups = disk.directory("backups", tests::house::NOBODY).unwrap();
-    let backup = || {
-        let launch = house
-            .program("backup-sidecar")
-            .args(["backup"])
-            .env("BACKUP_DIR", backups.as_os_str());
-        launch.env("BACKUP_MIN_FREE", "0").run()
     };
+    let backup = || scene.sidecar("backup").run();
     backup().expect_code(0);
-    let filler = disk.fill().unwrap();
+    let filler = scene.disk.fill().unwrap();
     let failed = backup().expect_code(1);
     assert!(failed.stderr.contains("MB"), "{}", failed.stderr);
     let names = |dir: &Path| -> Vec<String> {
@@ -104,7 +127,7 @@ fn a_full_disk_costs_no_archive() {
         all.map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect()
     };
-    let after = names(&backups);
+    let after = names(&scene.backups);
     assert_eq!(
         after
             .iter()
@@ -119,36 +142,23 @@ fn a_full_disk_costs_no_archive() {
     );
     fs::remove_file(filler).unwrap();
     backup().expect_code(0);
-    let verify = house
-        .program("backup-sidecar")
-        .args(["verify"])
-        .env("BACKUP_DIR", backups.as_os_str());
-    verify.run().expect_code(0);
+    scene.sidecar("verify").run().expect_code(0);
 }
 
 #[test]
 fn a_disk_that_turns_read_only_is_told_and_mends_itself() {
-    if let Some(why) = Disk::unavailable() {
-        skipped(&format!("no disk of our own ({why})"));
+    let Some(scene) = Apart::new(48, 400) else {
         return;
-    }
-    let house = House::alone();
-    chat(&house, 400);
-    let disk = Disk::new(48).unwrap();
-    let backups = disk.directory("backups", tests::house::NOBODY).unwrap();
-    let on_disk = |launch: tests::house::Launch| {
-        launch
-            .env("BACKUP_DIR", backups.as_os_str())
-            .env("BACKUP_MIN_FREE", "0")
     };
-    let mut sidecar = on_disk(house.program("backup-sidecar"))
+    let mut sidecar = scene
+        .sidecar("run")
         .env("BACKUP_SCHEDULE", "@every 1s")
         .env("BOT_LANGUAGE", "en")
         .start();
     sidecar.wait_event("backup.done");
     // A disk turns read-only only while nobody has a file open for writing: between two jobs.
     sidecar.poll("the disk to turn read-only", |_| {
-        disk.set_read_only(true).ok()
+        scene.disk.set_read_only(true).ok()
     });
     let failed = sidecar.wait_event("backup.failed");
     assert!(
@@ -159,11 +169,11 @@ fn a_disk_that_turns_read_only_is_told_and_mends_itself() {
         "{failed:#}"
     );
     sidecar.poll("healthcheck to say so", |_| {
-        let judged = house.program("backup-sidecar").args(["healthcheck"]).run();
+        let judged = scene.sidecar("healthcheck").run();
         (judged.code == Some(1)).then_some(())
     });
     let before = sidecar.events().len();
-    disk.set_read_only(false).unwrap();
+    scene.disk.set_read_only(false).unwrap();
     sidecar.poll("a backup without a hand", |running| {
         let later = running.events().into_iter().skip(before);
         later
@@ -171,35 +181,22 @@ fn a_disk_that_turns_read_only_is_told_and_mends_itself() {
             .find(|line| line["event"] == "backup.done")
     });
     sidecar.poll("healthcheck to be well", |_| {
-        let judged = house.program("backup-sidecar").args(["healthcheck"]).run();
+        let judged = scene.sidecar("healthcheck").run();
         (judged.code == Some(0)).then_some(())
     });
     sidecar.stop().expect_code(0);
-    on_disk(house.program("backup-sidecar").args(["verify"]))
-        .run()
-        .expect_code(0);
+    scene.sidecar("verify").run().expect_code(0);
 }
 
 #[test]
 fn an_archive_with_its_name_outlives_a_power_cut() {
-    if let Some(why) = Disk::unavailable() {
-        skipped(&format!("no disk of our own ({why})"));
+    let Some(scene) = Apart::new(32, 500) else {
         return;
-    }
-    let house = House::alone();
-    chat(&house, 500);
-    let disk = Disk::new(32).unwrap();
-    let backups = disk.directory("backups", tests::house::NOBODY).unwrap();
-    let command = |verb: &str| {
-        let launch = house
-            .program("backup-sidecar")
-            .args([verb])
-            .env("BACKUP_DIR", backups.as_os_str());
-        launch.env("BACKUP_MIN_FREE", "0").run()
     };
+    let command = |verb: &str| scene.sidecar(verb).run();
     command("backup").expect_code(0);
-    disk.cut_power().unwrap();
-    disk.restore_power().unwrap();
+    scene.disk.cut_power().unwrap();
+    scene.disk.restore_power().unwrap();
     command("verify").expect_code(0);
     let listed = command("list").expect_code(0).stdout;
     assert!(listed.contains("500"), "{listed}");
