@@ -17,6 +17,18 @@ const QUICK: [&str; 4] = [
     "profile.dev.package.ring.opt-level=0",
 ];
 
+/// What cargo tells a program that it runs, as this one mostly is. The build script of `ring` looks at them: with those of
+/// another caller it would be built anew, and everything that rests on it.
+const OF_THE_CALLER: [&str; 7] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_LINKS",
+    "CARGO_PKG_NAME",
+    "CARGO_PKG_VERSION_MAJOR",
+    "CARGO_PKG_VERSION_MINOR",
+    "CARGO_PKG_VERSION_PATCH",
+    "CARGO_PKG_VERSION_PRE",
+];
+
 /// What to build.
 #[derive(Clone, Debug)]
 pub struct Build {
@@ -87,6 +99,9 @@ fn compile(
     } else {
         // What `--version` says; left out of builds for tests, which would be made anew after every commit.
         cargo.envs(commit(root).map(|commit| ("KOTONOHA_COMMIT", commit)));
+    }
+    for name in OF_THE_CALLER {
+        cargo.env_remove(name);
     }
     let status = cargo
         .current_dir(root)

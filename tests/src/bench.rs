@@ -4,6 +4,7 @@
 
 pub mod backup;
 pub mod bot;
+pub mod containers;
 pub mod growth;
 pub mod logs;
 mod peer;

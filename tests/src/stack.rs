@@ -4,8 +4,9 @@
 //! shared by all of them and goes away with the last one.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
@@ -25,19 +26,55 @@ pub fn root() -> PathBuf {
 }
 
 /// The three programs and the stand-in world as static binaries of the quick kind, built once for all tests.
-#[must_use]
 pub fn programs() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let to = root().join("target/static-programs");
-        let build = binaries::Build {
-            target: format!("{}-unknown-linux-gnu", std::env::consts::ARCH),
-            profile: "dev".to_owned(),
-            with_demo: true,
-        };
-        binaries::build(&root(), &to, &build).expect("static programs");
-        to
-    })
+    BUILT.get_or_init(|| static_programs("dev", "target/static-programs"))
+}
+
+/// The same as an owner gets them, for figures. Takes minutes.
+#[must_use]
+pub fn released_programs() -> PathBuf {
+    static_programs("release", "target/released-programs")
+}
+
+fn static_programs(profile: &str, to: &str) -> PathBuf {
+    let to = root().join(to);
+    binaries::build(&root(), &to, &build(profile)).expect("static programs");
+    to
+}
+
+fn build(profile: &str) -> binaries::Build {
+    binaries::Build {
+        target: format!("{}-unknown-linux-gnu", std::env::consts::ARCH),
+        profile: profile.to_owned(),
+        with_demo: profile == "dev",
+    }
+}
+
+/// The programs of a former commit, of the quick kind.
+///
+/// # Errors
+/// When this copy of the repository does not reach back so far.
+pub fn former_programs(commit: &str) -> anyhow::Result<PathBuf> {
+    // Both are built in one directory, so that libraries are compiled once: never at the same time.
+    programs();
+    let room = root().join("target/former").join(commit);
+    let (sources, to) = (room.join("sources"), room.join("programs"));
+    fs::create_dir_all(&sources)?;
+    let tar = room.join("sources.tar").display().to_string();
+    let run = |program: &str, words: &[&str]| {
+        let mut command = Command::new(program);
+        let status = command.current_dir(root()).args(words).status()?;
+        anyhow::ensure!(status.success(), "{program} {words:?}: {status}");
+        Ok(())
+    };
+    run("git", &["archive", "--output", &tar, commit])?;
+    run("tar", &["-xf", &tar, "-C", &sources.to_string_lossy()])?;
+    if !sources.join("target").exists() {
+        symlink(root().join("target"), sources.join("target"))?;
+    }
+    binaries::build(&sources, &to, &build("dev"))?;
+    Ok(to)
 }
 
 /// The processor of this machine.
@@ -68,27 +105,31 @@ impl Images {
             if images.engine.is_same_as(engine) {
                 return images;
             }
-            return Arc::new(Self::load(engine));
+            return Arc::new(Self::with_world(engine));
         }
-        let images = Arc::new(Self::load(engine));
+        let images = Arc::new(Self::with_world(engine));
         *loaded = Arc::downgrade(&images);
         images
     }
 
-    fn load(engine: &Engine) -> Self {
-        let room = tempfile::tempdir().expect("a directory");
+    fn with_world(engine: &Engine) -> Self {
         let version = format!("test-{}", std::process::id());
-        let tar = room.path().join("images.tar");
-        let load = |write: &dyn Fn(fs::File) -> anyhow::Result<()>| {
-            write(fs::File::create(&tar).expect("a file")).expect("an archive of images");
-            engine.must(&["load", "--quiet", "--input", &tar.to_string_lossy()]);
-        };
         let (programs, arch) = (programs(), architecture());
-        load(&|file| image::write_archive(file, programs, arch, &version));
-        load(&|file| image::write_world(file, programs, arch, &version));
+        load(engine, &|file| {
+            image::write_world(file, programs, arch, &version)
+        });
+        Self::of(engine, programs, &version)
+    }
+
+    /// The images of other programs than those of the tests, under a version that nobody else uses.
+    #[must_use]
+    pub fn of(engine: &Engine, programs: &Path, version: &str) -> Self {
+        load(engine, &|file| {
+            image::write_archive(file, programs, architecture(), version)
+        });
         Self {
             engine: engine.clone(),
-            version,
+            version: version.to_owned(),
         }
     }
 
@@ -113,6 +154,13 @@ impl Images {
                 .docker(&["image", "rm", &image::reference(service, version)]);
         }
     }
+}
+
+fn load(engine: &Engine, write: &dyn Fn(fs::File) -> anyhow::Result<()>) {
+    let room = tempfile::tempdir().expect("a directory");
+    let tar = room.path().join("images.tar");
+    write(fs::File::create(&tar).expect("a file")).expect("an archive of images");
+    engine.must(&["load", "--quiet", "--input", &tar.to_string_lossy()]);
 }
 
 impl Drop for Images {
@@ -167,6 +215,30 @@ impl Stack {
     /// Nothing is started.
     #[must_use]
     pub fn unpack(engine: &Engine, nas: Nas, ids: (u32, u32), settings: &str) -> Self {
+        let mut stack = Self::lay_out(engine, Images::shared(engine), nas);
+        // Tests do not wait half a minute for each look at the health.
+        let quick = "{healthcheck: {interval: 2s, timeout: 20s}}";
+        let services = SERVICES.map(|service| format!("{service}: {quick}"));
+        stack.write(
+            "quick.yaml",
+            format!("services: {{{}}}\n", services.join(", ")),
+        );
+        stack.add_file("quick.yaml");
+        stack.settings(ids, settings);
+        give(&stack.folder, ids);
+        stack
+    }
+
+    /// The same with other images and at the pace of a NAS: nothing is hurried for tests.
+    #[must_use]
+    pub fn as_shipped(images: Arc<Images>, nas: Nas, ids: (u32, u32), settings: &str) -> Self {
+        let stack = Self::lay_out(&images.engine.clone(), images, nas);
+        stack.write(".env", format!("{settings}\n{}", stack.names_of(ids)));
+        give(&stack.folder, ids);
+        stack
+    }
+
+    fn lay_out(engine: &Engine, images: Arc<Images>, nas: Nas) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::SeqCst);
         let room = tempfile::Builder::new()
@@ -175,28 +247,16 @@ impl Stack {
             .expect("a directory");
         fs::set_permissions(room.path(), fs::Permissions::from_mode(0o755)).expect("an open door");
         let folder = bundle::lay_out(&root(), nas, room.path()).expect("the download");
-        let images = Images::shared(engine);
         let name = format!("kotonoha-{}-{number}", images.version);
-        let project = Project::new(engine, &name, &folder);
-        let stack = Self {
+        Self {
             engine: engine.clone(),
+            project: Project::new(engine, &name, &folder),
             images,
-            project,
-            files: vec!["compose.yaml", "quick.yaml"],
+            files: vec!["compose.yaml"],
             name,
             folder,
             _room: room,
-        };
-        // Tests do not wait half a minute for each look at the health.
-        let quick = "{healthcheck: {interval: 2s, timeout: 20s}}";
-        let services = SERVICES.map(|service| format!("{service}: {quick}"));
-        stack.write(
-            "quick.yaml",
-            format!("services: {{{}}}\n", services.join(", ")),
-        );
-        stack.settings(ids, settings);
-        give(&stack.folder, ids);
-        stack
+        }
     }
 
     /// A Synology owner's folder whose bot lives in `world` and answers by itself.
@@ -213,15 +273,23 @@ impl Stack {
     }
 
     /// Writes `.env` anew: the given lines, the owner, and names that no other stack has.
-    pub fn settings(&self, (uid, gid): (u32, u32), settings: &str) {
-        let version = &self.images.version;
-        let [bot, backup, log] = SERVICES.map(|service| self.container(service));
+    pub fn settings(&self, ids: (u32, u32), settings: &str) {
+        let names = self.names_of(ids);
         let text = format!(
-            "{settings}\nPUID={uid}\nPGID={gid}\nKOTONOHA_VERSION={version}\nBOT_CONTAINER={bot}\nBACKUP_CONTAINER={backup}\n\
-             LOG_CONTAINER={log}\nBACKUP_MIN_FREE=1\nLOG_MIN_FREE=1\nLOG_SWEEP_SECONDS=5\nRATE_LIMIT_CAPACITY=100000\n\
+            "{settings}\n{names}BACKUP_MIN_FREE=1\nLOG_MIN_FREE=1\nLOG_SWEEP_SECONDS=5\nRATE_LIMIT_CAPACITY=100000\n\
              RATE_LIMIT_REFILL=1000\nUSER_RATE_LIMIT=10000\n"
         );
         self.write(".env", &text);
+    }
+
+    /// The lines of `.env` that keep stacks apart.
+    fn names_of(&self, (uid, gid): (u32, u32)) -> String {
+        let version = &self.images.version;
+        let [bot, backup, log] = SERVICES.map(|service| self.container(service));
+        format!(
+            "PUID={uid}\nPGID={gid}\nKOTONOHA_VERSION={version}\nBOT_CONTAINER={bot}\nBACKUP_CONTAINER={backup}\n\
+             LOG_CONTAINER={log}\n"
+        )
     }
 
     /// Adds a compose file to those that every command reads.
@@ -268,6 +336,21 @@ impl Stack {
     /// Creates and starts services; all of them when none is named.
     pub fn up(&self, services: &[&str]) {
         self.compose(&[&["up", "-d", "--no-build"], services].concat());
+    }
+
+    /// Writes another version into `.env`, as an owner does, and puts it in force.
+    pub fn to_version(&self, version: &str) {
+        let env = fs::read_to_string(self.path(".env")).expect("settings");
+        let lines = env.lines().map(|line| match line.split_once('=') {
+            Some((name @ "KOTONOHA_VERSION", _)) => format!("{name}={version}\n"),
+            _ => format!("{line}\n"),
+        });
+        self.write(".env", lines.collect::<String>());
+        self.up(&[]);
+        for service in SERVICES {
+            let image = self.inspect(service, "{{.Config.Image}}");
+            assert!(image.ends_with(&format!(":{version}")), "{image}");
+        }
     }
 
     /// Waits until a service says of itself that it works.

@@ -81,7 +81,7 @@ fn sizes(table: &mut Table) -> Result<()> {
         whole += fs::metadata(binary(name))?.len() as f64 / 1e6;
     }
     table.add(Row::alone(
-        "three programs (an image holds nothing else), MB",
+        "three programs, not yet static as in an image, MB",
         Sample::of([whole]),
         Band::AtMost(30.0),
     ));

@@ -1,10 +1,10 @@
-//! `cargo bench-stack [bot|backup|logs|growth|soak]… [--quick] [--json FILE]`: measures, prints a table, and writes it as JSON.
+//! `cargo bench-stack [bot|backup|logs|containers|growth|soak]… [--quick] [--json FILE]`: measures, prints a table, and writes it as JSON.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use tests::bench::{Table, backup, bot, growth, logs, soak};
+use tests::bench::{Table, backup, bot, containers, growth, logs, soak};
 
 struct Wish {
     areas: Vec<String>,
@@ -24,9 +24,10 @@ fn main() -> Result<()> {
             "backup" if wish.quick => backup::measure(&[(64, rounds)], &mut table)?,
             "backup" => backup::measure(&[(10, rounds), (256, rounds), (1_024, 3)], &mut table)?,
             "logs" => logs::measure(if wish.quick { 100 } else { 512 }, rounds, &mut table)?,
+            "containers" => containers::measure(if wish.quick { 200 } else { 1_000 }, &mut table)?,
             "growth" => growth::measure(wish.quick, &mut table)?,
             "soak" => soak::measure(if wish.quick { 2_000 } else { 20_000 }, &mut table)?,
-            other => bail!("{other:?} is none of: bot, backup, logs, growth, soak"),
+            other => bail!("{other:?} is none of: bot, backup, logs, containers, growth, soak"),
         }
         table.print(&mut io::stdout().lock())?;
         tables.push(table.json());
@@ -54,7 +55,7 @@ fn wish() -> Result<Wish> {
         }
     }
     if wish.areas.is_empty() {
-        wish.areas = ["bot", "backup", "logs", "growth", "soak"]
+        wish.areas = ["bot", "backup", "logs", "containers", "growth", "soak"]
             .map(str::to_owned)
             .to_vec();
     }

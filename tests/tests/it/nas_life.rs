@@ -193,19 +193,10 @@ impl Drop for StopAtTheEnd<'_, '_> {
 fn upgrade_and_back(stack: &Stack, talk: &Talk<'_>) {
     let next = format!("{}-next", stack.images.version);
     stack.images.retag(&next);
-    let env = std::fs::read_to_string(stack.path(".env")).unwrap();
-    let other = env.replace(
-        &format!("KOTONOHA_VERSION={}", stack.images.version),
-        &format!("KOTONOHA_VERSION={next}"),
-    );
-    assert_ne!(env, other);
-    for (text, version) in [(&other, &next), (&env, &stack.images.version)] {
-        stack.write(".env", text);
-        stack.up(&[]);
+    for version in [&next, &stack.images.version] {
+        stack.to_version(version);
         for service in SERVICES {
             stack.healthy(service);
-            let image = stack.inspect(service, "{{.Config.Image}}");
-            assert!(image.ends_with(&format!(":{version}")), "{image}");
         }
         talk.more(3);
     }
