@@ -12,6 +12,8 @@ use tests::disk::Disk;
 use tests::house::{Launch, NOBODY};
 use tests::{House, skipped};
 
+use crate::backup_restore::sidecar;
+
 /// How many rounds: `FAULT_ROUNDS` for the long form.
 pub(crate) fn rounds(short: usize) -> usize {
     told("FAULT_ROUNDS").unwrap_or(short)
@@ -52,11 +54,7 @@ fn every_archive_that_has_its_name_holds_every_commit_acknowledged_before_it_beg
 fn a_restore_killed_at_any_moment_leaves_the_old_or_the_new_database_whole() {
     let house = House::alone();
     chat(&house, 700);
-    house
-        .program("backup-sidecar")
-        .args(["backup"])
-        .run()
-        .expect_code(0);
+    sidecar(&house, &["backup"], &[]).expect_code(0);
     chat(&house, 900);
     let seed = seed();
     let mut random = fastrand::Rng::with_seed(seed);
@@ -67,11 +65,7 @@ fn a_restore_killed_at_any_moment_leaves_the_old_or_the_new_database_whole() {
         let held = rows(&house.database());
         assert!(held == 700 || held == 900, "seed {seed}: {held} rows");
         // Whoever comes next finishes what had begun.
-        house
-            .program("backup-sidecar")
-            .args(["restore"])
-            .run()
-            .expect_code(0);
+        sidecar(&house, &["restore"], &[]).expect_code(0);
         assert_eq!(rows(&house.database()), 700, "seed {seed}");
         assert!(!house.data().join(".restore-journal.json").exists());
         assert!(house.data().join(".restored").exists());

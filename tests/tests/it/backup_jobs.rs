@@ -8,6 +8,8 @@ use tests::archives::{archives, chat, forge, list, rows, stock_unpack};
 use tests::s3::Storage;
 use tests::{House, PATIENCE, Running};
 
+use crate::backup_restore::sidecar as command;
+
 fn wait_for<R>(what: &str, mut look: impl FnMut() -> Option<R>) -> R {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -56,11 +58,7 @@ fn the_first_backup_waits_for_the_bots_database_and_opens_with_stock_tools() {
     let next = sidecar.wait_event("backup.next");
     assert!(next["local"].as_str().unwrap().contains("02:00:00"));
     assert!(next["utc"].as_str().unwrap().ends_with("T17:00:00Z"));
-    let health = house
-        .program("backup-sidecar")
-        .args(["healthcheck"])
-        .run()
-        .expect_code(0);
+    let health = command(&house, &["healthcheck"], &[]).expect_code(0);
     assert!(
         health.stdout.contains("next backup") && health.stdout.lines().count() == 1,
         "{}",
@@ -98,7 +96,7 @@ fn healthcheck_and_list_tell_people_what_they_want_to_know() {
     let mut sidecar = house.program("backup-sidecar").start();
     sidecar.wait_event("backup.next");
     let line = sidecar.poll("the note beside the heartbeat", |_| {
-        let judged = house.program("backup-sidecar").args(["healthcheck"]).run();
+        let judged = command(&house, &["healthcheck"], &[]);
         judged
             .stdout
             .contains("next backup")
@@ -135,11 +133,7 @@ fn retention_keeps_the_floor_and_touches_nothing_foreign() {
             .join("backup_20200101_000000.tar.gz")
             .exists()
     );
-    house
-        .program("backup-sidecar")
-        .args(["verify"])
-        .run()
-        .expect_code(0);
+    command(&house, &["verify"], &[]).expect_code(0);
     assert!(!walk_has_partials(&house));
 }
 
@@ -251,11 +245,7 @@ fn a_great_loss_freezes_deletion_until_it_is_accepted() {
     let listed = list(&house);
     let frozen = listed["frozen"]["archive"].as_str().unwrap().to_owned();
     assert_eq!(frozen, *archives(&house).last().unwrap());
-    house
-        .program("backup-sidecar")
-        .args(["accept", &frozen])
-        .run()
-        .expect_code(0);
+    command(&house, &["accept", &frozen], &[]).expect_code(0);
     assert!(list(&house)["frozen"].is_null());
     backup();
     assert_eq!(archives(&house).len(), 1);
@@ -265,11 +255,7 @@ fn a_great_loss_freezes_deletion_until_it_is_accepted() {
 fn a_damaged_database_is_kept_apart_and_never_restored_by_default() {
     let house = House::alone();
     chat(&house, 500);
-    house
-        .program("backup-sidecar")
-        .args(["backup"])
-        .run()
-        .expect_code(0);
+    command(&house, &["backup"], &[]).expect_code(0);
     let path = house.database();
     let connection = Connection::open(&path).unwrap();
     connection
@@ -280,11 +266,7 @@ fn a_damaged_database_is_kept_apart_and_never_restored_by_default() {
     let middle = bytes.len() / 2;
     bytes[middle..middle + 9_000].fill(0xA5);
     fs::write(&path, bytes).unwrap();
-    let said = house
-        .program("backup-sidecar")
-        .args(["backup"])
-        .run()
-        .expect_code(1);
+    let said = command(&house, &["backup"], &[]).expect_code(1);
     assert!(said.stdout.contains("damaged"), "{}", said.stdout);
     let names = archives(&house);
     assert_eq!(
@@ -296,19 +278,11 @@ fn a_damaged_database_is_kept_apart_and_never_restored_by_default() {
     );
     let latest = list(&house)["latest"].as_str().unwrap().to_owned();
     assert!(!latest.contains("damaged"));
-    house
-        .program("backup-sidecar")
-        .args(["restore"])
-        .run()
-        .expect_code(0);
+    command(&house, &["restore"], &[]).expect_code(0);
     assert_eq!(rows(&path), 500);
     // Nor by its name: only beside, where somebody looks at it first.
     let damaged = names.iter().find(|name| name.contains(".damaged."));
-    house
-        .program("backup-sidecar")
-        .args(["restore", damaged.unwrap()])
-        .run()
-        .expect_code(1);
+    command(&house, &["restore", damaged.unwrap()], &[]).expect_code(1);
     assert_eq!(rows(&path), 500);
 }
 
@@ -403,20 +377,8 @@ fn a_wrong_configuration_is_told_whole_and_healthcheck_says_unwell() {
         "{}",
         told.stderr
     );
-    house
-        .program("backup-sidecar")
-        .args(["healthcheck"])
-        .run()
-        .expect_code(1);
-    let version = house
-        .program("backup-sidecar")
-        .args(["--version"])
-        .run()
-        .expect_code(0);
+    command(&house, &["healthcheck"], &[]).expect_code(1);
+    let version = command(&house, &["--version"], &[]).expect_code(0);
     assert!(version.stdout.contains("SQLite") && version.stdout.contains("zstd"));
-    house
-        .program("backup-sidecar")
-        .args(["frobnicate"])
-        .run()
-        .expect_code(2);
+    command(&house, &["frobnicate"], &[]).expect_code(2);
 }
