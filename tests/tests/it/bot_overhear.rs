@@ -286,6 +286,25 @@ fn a_remark_on_its_way_counts_as_said() {
     world.finish();
 }
 
+#[test]
+fn an_opt_out_while_a_remark_is_thought_of_ends_it() {
+    let (world, _house, mut bot, notice) = begin();
+    let people = pair(&world, &notice);
+    let judge = Act::Hold(String::new(), "SPEAK".to_owned());
+    world.model_when(1, is_judge, judge);
+    chat(&world, people);
+    world.wait("the judge", |state| {
+        state.model.asked.iter().any(is_judge).then_some(())
+    });
+    press(&world, people[1], &notice, "ear:no");
+    world.open_gate();
+    thought(&mut bot, 1);
+    assert!(entries(&world, &notice).is_empty());
+    assert_eq!(world.asked().len(), 1, "no wording was asked for");
+    bot.stop().expect_code(0);
+    world.finish();
+}
+
 /// Waits until a message is on its way that is not the notice.
 fn posting(world: &World) {
     world.wait("a post after the notice", |state| {
