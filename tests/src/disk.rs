@@ -205,6 +205,8 @@ mod tests {
         let refused = fs::write(disk.path().join("more"), vec![1; 8192]).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::StorageFull);
         fs::remove_file(filling).unwrap();
+        // Blocks are free again once their removal is in the journal.
+        File::open(disk.path()).unwrap().sync_all().unwrap();
         fs::write(disk.path().join("more"), vec![1; 8192]).unwrap();
     }
 
