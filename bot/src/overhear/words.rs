@@ -262,6 +262,7 @@ mod tests {
     fn the_lists_are_written_as_they_are_looked_for() {
         for word in HUSHES {
             assert_eq!(normal(word), *word);
+            assert!(is_hush(&format!("「{word}」"), &names()), "{word}");
         }
         for word in ENDING_WORDS {
             assert!(is_ending(&format!("「{word}」")), "{word}");
