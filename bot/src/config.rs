@@ -71,8 +71,6 @@ pub struct Talk {
     pub streaming: bool,
     /// What was said longer ago is not answered after an absence.
     pub catch_up_minutes: u64,
-    /// How long a quiet conversation may stay in memory at most; the words are in the database.
-    pub session_timeout: Duration,
     /// How long words are kept; forever by default.
     pub retention_days: Option<u32>,
 }
@@ -221,14 +219,13 @@ fn talk(env: &mut Env) -> Talk {
             format!("THREAD_AUTO_ARCHIVE_DURATION={asked} is not known to Discord and is taken as {archive_minutes} minutes"),
         ));
     }
+    // Between turns nothing of a conversation is in memory: any number of hours is kept.
+    let _: u64 = env.number("SESSION_TIMEOUT_HOURS", 72, 1..=87_600);
     Talk {
         threads: env.switch("THREADS", true),
         archive_minutes,
         streaming: env.switch("STREAMING", true),
         catch_up_minutes: env.number("CATCH_UP_MINUTES", 60, 0..=10_080),
-        session_timeout: Duration::from_secs(
-            env.number("SESSION_TIMEOUT_HOURS", 72_u64, 1..=87_600) * 3600,
-        ),
         retention_days: env.optional_number("HISTORY_RETENTION_DAYS", 1..=36_500),
     }
 }

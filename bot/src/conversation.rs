@@ -1,157 +1,153 @@
-//! One mailbox for each conversation: its turns are answered in their order, conversations beside one another.
+//! One mailbox for each conversation: its turns are answered in their order, conversations beside one another. It goes
+//! with the last of them: between turns nothing of a conversation is in memory, its words are in the store.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::timeout;
 
 use crate::store::Scope;
 
-/// Turns that may wait in one conversation.
+/// Turns that may wait in one conversation behind the one that runs.
 const WAITING_TURNS: usize = 32;
-/// A mailbox that has had nothing to do for this long is put away; the words are in the store.
-const IDLE: Duration = Duration::from_secs(60);
 
-/// The work of one turn.
-pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// The work of one turn, and what it tells at its end.
+pub type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-struct Mailbox {
-    letters: mpsc::Sender<Work>,
-    pending: Arc<AtomicUsize>,
-    used: Instant,
+/// A turn that ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ended<T> {
+    /// The turn.
+    pub id: u64,
+    /// What its work told.
+    pub told: Result<T, Panicked>,
 }
 
-/// All mailboxes. Their one owner is the intake loop.
-pub struct Conversations {
-    mailboxes: HashMap<Scope, Mailbox>,
-    tasks: JoinSet<()>,
-    draining: watch::Sender<bool>,
-    idle: Duration,
+/// The work of a turn panicked: it told nothing, and only this turn knows of it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Panicked;
+
+/// A mailbox is full.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// All mailboxes, and the work that belongs to none. Their one owner is the intake loop.
+pub struct Conversations<T> {
+    /// What waits behind the running turn of each conversation.
+    mailboxes: HashMap<Scope, VecDeque<(u64, Work<T>)>>,
+    turns: JoinSet<T>,
+    /// Whose turn a task is.
+    running: HashMap<task::Id, (Scope, u64)>,
+    aside: JoinSet<()>,
 }
 
-impl std::fmt::Debug for Conversations {
+impl<T> std::fmt::Debug for Conversations<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Conversations")
-            .field("mailboxes", &self.mailboxes.len())
+            .field("running", &self.running.len())
             .finish_non_exhaustive()
     }
 }
 
-impl Default for Conversations {
+impl<T> Default for Conversations<T> {
     fn default() -> Self {
-        Self::new(IDLE)
+        Self {
+            mailboxes: HashMap::new(),
+            turns: JoinSet::new(),
+            running: HashMap::new(),
+            aside: JoinSet::new(),
+        }
     }
 }
 
-impl Conversations {
-    /// A quiet mailbox is put away after `idle`, and never later than a minute: what was said is in the store.
-    #[must_use]
-    pub fn new(idle: Duration) -> Self {
-        Self {
-            idle: idle.min(IDLE),
-            mailboxes: HashMap::new(),
-            tasks: JoinSet::new(),
-            draining: watch::Sender::new(false),
+impl<T: Send + 'static> Conversations<T> {
+    /// Begins a turn, or lets it wait in its mailbox for those before it.
+    ///
+    /// # Errors
+    /// The mailbox is full.
+    pub fn post(&mut self, scope: Scope, id: u64, work: Work<T>) -> Result<(), Full> {
+        match self.mailboxes.get_mut(&scope) {
+            Some(waiting) if waiting.len() >= WAITING_TURNS => return Err(Full),
+            Some(waiting) => waiting.push_back((id, work)),
+            None => {
+                self.mailboxes.insert(scope, VecDeque::new());
+                self.begin(scope, id, work);
+            }
         }
+        Ok(())
     }
 
-    /// Puts a turn into its conversation's mailbox; gives it back when that is full.
-    pub fn post(&mut self, scope: Scope, work: Work) -> Result<(), Work> {
-        let mailbox = self.mailboxes.entry(scope).or_insert_with(|| {
-            let (letters, waiting) = mpsc::channel(WAITING_TURNS);
-            let pending = Arc::new(AtomicUsize::new(0));
-            self.tasks.spawn(attend(
-                waiting,
-                Arc::clone(&pending),
-                self.draining.subscribe(),
-            ));
-            Mailbox {
-                letters,
-                pending,
-                used: Instant::now(),
+    fn begin(&mut self, scope: Scope, id: u64, work: Work<T>) {
+        let task = self.turns.spawn(work);
+        self.running.insert(task.id(), (scope, id));
+    }
+
+    /// Waits for a turn to end, and begins the next of its conversation. Nothing is lost when the wait is given up.
+    pub async fn ended(&mut self) -> Ended<T> {
+        loop {
+            let (task, told) = match self.turns.join_next_with_id().await {
+                Some(Ok((task, told))) => (task, Ok(told)),
+                Some(Err(error)) => {
+                    report(&error);
+                    (error.id(), Err(Panicked))
+                }
+                None => std::future::pending().await,
+            };
+            let Some((scope, id)) = self.running.remove(&task) else {
+                continue;
+            };
+            match self.mailboxes.get_mut(&scope).and_then(VecDeque::pop_front) {
+                Some((next, work)) => self.begin(scope, next, work),
+                None => drop(self.mailboxes.remove(&scope)),
             }
-        });
-        mailbox.used = Instant::now();
-        mailbox.pending.fetch_add(1, Ordering::Relaxed);
-        mailbox.letters.try_send(work).map_err(|error| {
-            mailbox.pending.fetch_sub(1, Ordering::Relaxed);
-            error.into_inner()
-        })
+            return Ended { id, told };
+        }
     }
 
     /// Work that belongs to no conversation's order, such as deleting a reply.
     pub fn aside(&mut self, work: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(work);
-    }
-
-    /// Puts idle mailboxes away. Only the owner posts, so an empty one stays empty meanwhile.
-    pub fn tidy(&mut self) {
-        let (now, idle) = (Instant::now(), self.idle);
-        self.mailboxes.retain(|_, mailbox| {
-            mailbox.pending.load(Ordering::Relaxed) > 0 || now.duration_since(mailbox.used) < idle
-        });
-        while let Some(ended) = self.tasks.try_join_next() {
-            report(ended);
+        while let Some(ended) = self.aside.try_join_next() {
+            ended.unwrap_or_else(|error| report(&error));
         }
+        self.aside.spawn(work);
     }
 
     /// How many turns run or wait.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.mailboxes
-            .values()
-            .map(|mailbox| mailbox.pending.load(Ordering::Relaxed))
-            .sum()
+        self.running.len() + self.mailboxes.values().map(VecDeque::len).sum::<usize>()
     }
 
-    /// Lets running turns end within `grace`, begins none, and says how many had to be left.
+    /// Lets running work end within `grace`, begins none, and says how much had to be left. What has not begun is in
+    /// the store, and the next start takes it up.
     pub async fn drain(mut self, grace: Duration) -> usize {
-        self.draining.send_replace(true);
         self.mailboxes.clear();
-        let draining = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                report(ended);
+        let turns = async {
+            while let Some(ended) = self.turns.join_next().await {
+                ended.map_or_else(|error| report(&error), drop);
             }
         };
-        if tokio::time::timeout(grace, draining).await.is_ok() {
+        let aside = async {
+            while let Some(ended) = self.aside.join_next().await {
+                ended.unwrap_or_else(|error| report(&error));
+            }
+        };
+        let draining = async { tokio::join!(turns, aside) };
+        if timeout(grace, draining).await.is_ok() {
             return 0;
         }
-        let left = self.tasks.len();
-        self.tasks.abort_all();
-        while self.tasks.join_next().await.is_some() {}
+        let left = self.turns.len() + self.aside.len();
+        self.turns.shutdown().await;
+        self.aside.shutdown().await;
         left
     }
 }
 
-async fn attend(
-    mut waiting: mpsc::Receiver<Work>,
-    pending: Arc<AtomicUsize>,
-    draining: watch::Receiver<bool>,
-) {
-    while let Some(work) = waiting.recv().await {
-        // What has not begun is in the store, and the next start takes it up.
-        if !*draining.borrow() {
-            // In a task of its own: a panic costs this turn alone. In a set: it ends when we are ended.
-            let mut turn = JoinSet::new();
-            turn.spawn(work);
-            while let Some(ended) = turn.join_next().await {
-                report(ended);
-            }
-        }
-        pending.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn report(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
+fn report(error: &JoinError) {
+    if error.is_panic() {
         tracing::error!(
             event = "turn.panicked",
             "a turn ended in a panic; the others go on"
@@ -161,101 +157,70 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
-    use tokio::sync::oneshot;
+    use tokio::task::yield_now;
 
     use super::*;
 
-    fn note(log: &Arc<Mutex<Vec<u32>>>, what: u32) -> Work {
-        let log = Arc::clone(log);
+    const STUCK: fn() -> Work<u32> = || Box::pin(std::future::pending());
+
+    fn saying(what: u32) -> Work<u32> {
         Box::pin(async move {
-            tokio::task::yield_now().await;
-            log.lock().unwrap().push(what);
+            yield_now().await;
+            what
         })
     }
 
     #[tokio::test]
-    async fn turns_of_one_conversation_keep_their_order() {
+    async fn turns_of_one_conversation_keep_their_order_and_nothing_stays_of_it() {
         let mut conversations = Conversations::default();
-        let log = Arc::default();
         for what in 0..20 {
-            assert!(
-                conversations
-                    .post(Scope::Thread(1), note(&log, what))
-                    .is_ok()
-            );
+            let posted = conversations.post(Scope::Thread(1), u64::from(what), saying(what));
+            assert_eq!(posted, Ok(()));
         }
-        let (done, end) = oneshot::channel();
-        let last: Work = Box::pin(async move { done.send(()).unwrap() });
-        assert!(conversations.post(Scope::Thread(1), last).is_ok());
-        end.await.unwrap();
-        assert_eq!(*log.lock().unwrap(), (0..20).collect::<Vec<_>>());
-        assert_eq!(conversations.drain(Duration::from_secs(60)).await, 0);
+        assert_eq!(conversations.pending(), 20);
+        for what in 0..20 {
+            let ended = conversations.ended().await;
+            assert_eq!(ended.id, u64::from(what));
+            assert_eq!(ended.told, Ok(what));
+        }
+        assert_eq!(conversations.pending(), 0);
+        assert!(conversations.mailboxes.is_empty() && conversations.turns.is_empty());
     }
 
     #[tokio::test]
     async fn a_stuck_or_panicking_turn_holds_nobody_else() {
         let mut conversations = Conversations::default();
-        assert!(
-            conversations
-                .post(Scope::Thread(1), Box::pin(std::future::pending()))
-                .is_ok()
-        );
-        assert!(
-            conversations
-                .post(Scope::Thread(2), Box::pin(async { panic!("on purpose") }))
-                .is_ok()
-        );
-        for scope in [Scope::Thread(2), Scope::Thread(3)] {
-            let (done, end) = oneshot::channel();
-            let work: Work = Box::pin(async move { done.send(()).unwrap() });
-            assert!(conversations.post(scope, work).is_ok());
-            end.await.unwrap();
+        let panicking: Work<u32> = Box::pin(async { panic!("on purpose") });
+        for (scope, id, work) in [(1, 1, STUCK()), (2, 2, panicking), (2, 3, saying(3))] {
+            assert_eq!(conversations.post(Scope::Thread(scope), id, work), Ok(()));
         }
+        let told = Err(Panicked);
+        assert_eq!(conversations.ended().await, Ended { id: 2, told });
+        assert_eq!(conversations.ended().await, Ended { id: 3, told: Ok(3) });
+        assert_eq!(conversations.pending(), 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn draining_leaves_what_does_not_end_in_time() {
+    async fn draining_begins_nothing_and_leaves_what_does_not_end_in_time() {
         let mut conversations = Conversations::default();
-        let log = Arc::default();
-        assert!(
-            conversations
-                .post(Scope::Thread(1), Box::pin(std::future::pending()))
-                .is_ok()
-        );
-        assert!(conversations.post(Scope::Thread(1), note(&log, 1)).is_ok());
-        tokio::task::yield_now().await;
+        let (told, mut begun) = tokio::sync::oneshot::channel();
+        let second: Work<u32> = Box::pin(async move { told.send(()).map_or(0, |()| 1) });
+        for (id, work) in [(1, STUCK()), (2, second)] {
+            assert_eq!(conversations.post(Scope::Thread(1), id, work), Ok(()));
+        }
+        conversations.aside(async {});
+        yield_now().await;
         assert_eq!(conversations.drain(Duration::from_secs(20)).await, 1);
-        assert!(log.lock().unwrap().is_empty());
+        assert!(begun.try_recv().is_err(), "the second turn had not begun");
     }
 
     #[tokio::test]
-    async fn a_full_mailbox_gives_the_turn_back() {
+    async fn a_full_mailbox_refuses_the_turn() {
         let mut conversations = Conversations::default();
-        let mut refused = 0;
-        for _ in 0..WAITING_TURNS + 5 {
-            let stuck: Work = Box::pin(std::future::pending());
-            refused += usize::from(conversations.post(Scope::Thread(1), stuck).is_err());
+        for id in 0..=WAITING_TURNS as u64 {
+            assert_eq!(conversations.post(Scope::Thread(1), id, STUCK()), Ok(()));
         }
-        assert!(refused >= 4, "the queue is bounded");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn idle_mailboxes_are_put_away_and_busy_ones_stay() {
-        let mut conversations = Conversations::default();
-        let (done, end) = oneshot::channel();
-        let quick: Work = Box::pin(async move { done.send(()).unwrap() });
-        assert!(conversations.post(Scope::Thread(1), quick).is_ok());
-        assert!(
-            conversations
-                .post(Scope::Thread(2), Box::pin(std::future::pending()))
-                .is_ok()
-        );
-        end.await.unwrap();
-        tokio::time::sleep(IDLE * 2).await;
-        conversations.tidy();
-        assert_eq!(conversations.mailboxes.len(), 1);
-        assert_eq!(conversations.pending(), 1);
+        assert_eq!(conversations.post(Scope::Thread(1), 99, STUCK()), Err(Full));
+        assert_eq!(conversations.post(Scope::Thread(2), 99, STUCK()), Ok(()));
     }
 }

@@ -363,7 +363,6 @@ fn rules(config: &Config) -> Rules {
     Rules {
         threads: config.talk.threads,
         catch_up_minutes: config.talk.catch_up_minutes,
-        idle: config.talk.session_timeout,
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::time::{Instant, interval};
 
 use crate::catch_up;
 use crate::commands::{self, Desk};
-use crate::conversation::Conversations;
+use crate::conversation::{Conversations, Ended};
 use crate::discord::wire::{Channel, Message};
 use crate::discord::{Event, Inbound, Place, PlaceKind, Places};
 use crate::router::{Route, Surroundings, route};
@@ -29,8 +29,6 @@ use cursor::Cursor;
 const WAITING_CAUGHT: usize = 256;
 /// Turns to be answered once more that may wait.
 const WAITING_AGAIN: usize = 64;
-/// Ends of turns that may wait.
-const WAITING_OUTCOMES: usize = 1024;
 /// How often the intake looks after its house.
 const TICK: Duration = Duration::from_secs(5);
 /// Between two attempts at turns that were left open, and at a look back that failed.
@@ -46,8 +44,6 @@ pub struct Rules {
     pub threads: bool,
     /// What was said longer ago is not answered.
     pub catch_up_minutes: u64,
-    /// How long a quiet conversation may stay in memory at most.
-    pub idle: Duration,
 }
 
 /// What looking back found.
@@ -79,12 +75,13 @@ pub struct Intake {
     rules: Rules,
     places: Places,
     own_threads: HashSet<u64>,
-    conversations: Conversations,
+    conversations: Conversations<Option<Outcome>>,
     /// Turns on their way.
     running: HashMap<u64, Running>,
+    /// Turns whose work panicked once in this life.
+    panicked: HashSet<u64>,
     /// Turns to be answered once more.
     again: Line<(Box<OpenTurn>, Again)>,
-    outcomes: Line<(u64, Option<Outcome>)>,
     caught: Line<Caught>,
     cursor: Cursor,
     /// Looks back that are under way, and those to repeat.
@@ -116,16 +113,15 @@ impl Intake {
         let own_threads = rooms.store.own_threads().await?.into_iter().collect();
         let cursor = Cursor::open(&rooms.store).await?;
         let started_at = rooms.rest.now();
-        let idle = rules.idle;
         Ok(Self {
             rooms,
             rules,
             places: Places::default(),
             own_threads,
-            conversations: Conversations::new(idle),
+            conversations: Conversations::default(),
             running: HashMap::new(),
+            panicked: HashSet::new(),
             again: mpsc::channel(WAITING_AGAIN),
-            outcomes: mpsc::channel(WAITING_OUTCOMES),
             caught: mpsc::channel(WAITING_CAUGHT),
             cursor,
             looking: 0,
@@ -154,7 +150,7 @@ impl Intake {
                     Some(event) => self.take(event).await,
                     None => break,
                 },
-                Some((id, outcome)) = self.outcomes.1.recv() => self.ended(id, outcome),
+                ended = self.conversations.ended() => self.ended(&ended),
                 Some(caught) = self.caught.1.recv() => self.catch(caught),
                 Some((open, again)) = self.again.1.recv() => {
                     self.take_up(*open, Instant::now(), Some(again));
@@ -170,8 +166,6 @@ impl Intake {
         );
         self.rooms.gate.close();
         self.rooms.ears.fall_silent();
-        // What they tell at their end is stored by themselves.
-        drop(self.outcomes.1);
         drop(self.caught.1);
         drop(self.again.1);
         let left = self.conversations.drain(grace).await;
@@ -327,16 +321,19 @@ impl Intake {
         )
     }
 
-    fn ended(&mut self, id: u64, outcome: Option<Outcome>) {
-        self.running.remove(&id);
-        if outcome == Some(Outcome::Left) {
+    fn ended(&mut self, ended: &Ended<Option<Outcome>>) {
+        // A panic may have been chance: such a turn is taken up once more, and then by the next life alone.
+        if ended.told.is_err() && !self.panicked.insert(ended.id) {
+            return;
+        }
+        self.running.remove(&ended.id);
+        if matches!(ended.told, Ok(Some(Outcome::Left)) | Err(_)) {
             self.left += 1;
         }
     }
 
     async fn tick(&mut self) {
         self.pulse.send_replace(Instant::now());
-        self.conversations.tidy();
         self.look_after_notices();
         if self.tried.elapsed() >= AGAIN_AFTER {
             self.tried = Instant::now();

@@ -82,13 +82,9 @@ impl Intake {
             wish,
             still_since,
         };
-        let (rooms, outcomes) = (Arc::clone(&self.rooms), self.outcomes.0.clone());
-        let work = async move {
-            let outcome = turn::answer(rooms, turn).await;
-            outcomes.send((id, Some(outcome))).await.ok();
-        };
-        self.running.insert(id, Running { asker, wish: tell });
-        self.post(scope, id, Box::pin(work));
+        let rooms = Arc::clone(&self.rooms);
+        let work = async move { Some(turn::answer(rooms, turn).await) };
+        self.post(scope, id, Running { asker, wish: tell }, Box::pin(work));
     }
 
     /// Looks back into `channels`, beside everything else.

@@ -31,12 +31,12 @@ impl Intake {
         }
         let Some(cue) = overheard.cue else { return };
         let (tell, wish) = watch::channel(Wish::default());
-        let asker = inbound.author;
+        let (asker, scope) = (inbound.author, Scope::Overheard(channel));
         let turn = Turn {
             home: channel,
             inbound,
             way: Way::Unasked,
-            scope: Scope::Overheard(channel),
+            scope,
             begun: Instant::now(),
             may_stand: false,
             is_from_store: false,
@@ -45,13 +45,10 @@ impl Intake {
             still_since: self.began,
             wish,
         };
-        let (rooms, outcomes) = (Arc::clone(&self.rooms), self.outcomes.0.clone());
-        // While it is here, nobody takes it for a turn that an earlier life left open.
-        self.running.insert(id, Running { asker, wish: tell });
-        self.conversations.aside(async move {
-            let outcome = turn::remark(&rooms, &turn, cue).await;
-            outcomes.send((id, outcome)).await.ok();
-        });
+        let rooms = Arc::clone(&self.rooms);
+        let work = async move { turn::remark(&rooms, &turn, cue).await };
+        // While it is on its way, nobody takes it for a turn that an earlier life left open.
+        self.post(scope, id, Running { asker, wish: tell }, Box::pin(work));
     }
 
     /// A message was deleted: it was never heard, or it was the notice.

@@ -9,10 +9,11 @@ use tokio::time::{Instant, sleep};
 
 use super::{Intake, Running};
 use crate::commands::{Button, Request, Stopping};
+use crate::conversation::Work;
 use crate::discord::{Inbound, Interaction, Outbound, nonce};
 use crate::notes::Note;
 use crate::store::{BeginTurn, NewTurn, Scope, Store, Way};
-use crate::turn::{self, Rooms, Turn, Wish, disk_trouble};
+use crate::turn::{self, Outcome, Rooms, Turn, Wish, disk_trouble};
 
 /// How long a question waits for the disk before it is left to the next look back.
 const STORE_ATTEMPTS: u32 = 8;
@@ -21,8 +22,8 @@ const STORE_ATTEMPTS: u32 = 8;
 pub(super) type Routed = (Way, Scope, bool);
 
 impl Intake {
-    /// Makes a message durable and puts its turn into the mailbox. The commit begins at once, so that questions that
-    /// come together share it; the mailbox keeps the order.
+    /// Makes a message durable and puts its turn on its way. The commit begins at once, so that questions that come
+    /// together share it; the mailbox keeps the order.
     pub(super) fn accept(&mut self, inbound: Inbound, (way, scope, own): Routed, may_stand: bool) {
         if self.running.contains_key(&inbound.id) {
             return;
@@ -61,21 +62,26 @@ impl Intake {
             // Whatever stands is from an earlier life.
             still_since: self.began,
         };
-        let (rooms, outcomes) = (Arc::clone(&self.rooms), self.outcomes.0.clone());
+        let rooms = Arc::clone(&self.rooms);
         let work = async move {
-            let outcome = match beginning.await {
+            match beginning.await {
                 Ok(Some(BeginTurn::Started)) => Some(turn::answer(rooms, turn).await),
                 _ => None,
-            };
-            outcomes.send((id, outcome)).await.ok();
+            }
         };
-        self.running.insert(id, Running { asker, wish: tell });
-        self.post(scope, id, Box::pin(work));
+        self.post(scope, id, Running { asker, wish: tell }, Box::pin(work));
     }
 
-    /// A full mailbox: the turn is durable, and the member hears that they are heard.
-    pub(super) fn post(&mut self, scope: Scope, id: u64, work: crate::conversation::Work) {
-        if self.conversations.post(scope, work).is_err() {
+    /// Puts a turn into its mailbox. One for which there is no room stays in the store, to be taken up later.
+    pub(super) fn post(
+        &mut self,
+        scope: Scope,
+        id: u64,
+        running: Running,
+        work: Work<Option<Outcome>>,
+    ) {
+        self.running.insert(id, running);
+        if self.conversations.post(scope, id, work).is_err() {
             tracing::warn!(
                 event = "turn.crowded",
                 turn = id,

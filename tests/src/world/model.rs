@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -71,10 +72,14 @@ pub struct Asked {
     pub path: String,
     /// The model asked for.
     pub model: String,
-    /// The body.
-    pub body: Value,
-    /// The bytes, as text.
-    pub raw: String,
+    /// The body, as text.
+    pub raw: Arc<str>,
+    /// Whether it wants its answer in pieces; `None` when it does not say.
+    streaming: Option<bool>,
+    /// How many messages it sent.
+    messages: usize,
+    /// The last thing a member said.
+    last: String,
     /// The key it carried.
     pub key: String,
     /// When.
@@ -87,35 +92,22 @@ impl Asked {
     /// Everything that was sent as conversation: role and text.
     #[must_use]
     pub fn said(&self) -> Vec<(String, String)> {
-        let list = self.body["messages"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        list.iter()
-            .map(|item| {
-                (
-                    item["role"].as_str().unwrap_or_default().to_owned(),
-                    words(&item["content"]),
-                )
-            })
+        let messages = Sent::read(&self.raw).messages.into_iter();
+        messages
+            .map(|message| (message.role, words(&message.content)))
             .collect()
     }
 
     /// The last thing a member said.
     #[must_use]
     pub fn last(&self) -> String {
-        self.said()
-            .into_iter()
-            .rev()
-            .find(|(role, _)| role == "user")
-            .map(|(_, text)| text)
-            .unwrap_or_default()
+        self.last.clone()
     }
 
     /// The system prompt.
     #[must_use]
     pub fn system(&self) -> String {
-        let own = words(&self.body["system"]);
+        let own = words(&Sent::read(&self.raw).system);
         if own.is_empty() {
             self.said()
                 .into_iter()
@@ -125,6 +117,30 @@ impl Asked {
         } else {
             own
         }
+    }
+}
+
+/// What is read of a body. A long conversation is thousands of messages, and a bench waits for us meanwhile: nothing is
+/// read twice, and only what is asked for is kept.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Sent {
+    model: String,
+    stream: Option<bool>,
+    system: Value,
+    messages: Vec<SentMessage>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SentMessage {
+    role: String,
+    content: Value,
+}
+
+impl Sent {
+    fn read(body: &str) -> Self {
+        serde_json::from_str(body).unwrap_or_default()
     }
 }
 
@@ -241,15 +257,12 @@ pub(crate) async fn serve(
         return list(&world, &path);
     };
     let asked = read(&path, &headers, &body);
-    let streaming = asked.body["stream"]
-        .as_bool()
-        .unwrap_or(skin == Skin::Ollama);
+    let streaming = asked.streaming.unwrap_or(skin == Skin::Ollama);
     let (number, act) = world.with(|state| {
         let act = state.model.choose(&asked);
         state.tell(format!(
             "model {} asked ({} messages): {act:?}",
-            asked.model,
-            asked.said().len()
+            asked.model, asked.messages
         ));
         state.model.asked.push(asked.clone());
         (state.model.asked.len() - 1, act)
@@ -282,7 +295,9 @@ pub(crate) async fn serve(
 }
 
 fn read(path: &str, headers: &HeaderMap, body: &Bytes) -> Asked {
-    let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let raw = String::from_utf8_lossy(body);
+    let sent = Sent::read(&raw);
+    let last = sent.messages.iter().rfind(|message| message.role == "user");
     let text = |name: &str| {
         headers
             .get(name)
@@ -298,14 +313,16 @@ fn read(path: &str, headers: &HeaderMap, body: &Bytes) -> Asked {
             .unwrap_or_default()
             .to_owned(),
         path: path.to_owned(),
-        model: value["model"].as_str().unwrap_or_default().to_owned(),
-        raw: String::from_utf8_lossy(body).into_owned(),
+        streaming: sent.stream,
+        messages: sent.messages.len(),
+        last: last.map_or_else(String::new, |message| words(&message.content)),
+        model: sent.model,
+        raw: raw.into(),
         key: if bearer.is_empty() {
             text("x-api-key")
         } else {
             bearer.trim_start_matches("Bearer ").to_owned()
         },
-        body: value,
         at: Instant::now(),
         abandoned: None,
     }

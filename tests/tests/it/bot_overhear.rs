@@ -104,10 +104,7 @@ fn talk(world: &World, people: &[Id], round: &str, order: &[usize]) {
 /// What models were asked since the first `before` questions.
 fn asked_since(world: &World, before: usize) -> String {
     let asked = world.asked();
-    asked[before..]
-        .iter()
-        .map(|asked| asked.raw.as_str())
-        .collect()
+    asked[before..].iter().map(|asked| &*asked.raw).collect()
 }
 
 #[test]
