@@ -26,7 +26,7 @@ pub struct Ended<T> {
     pub told: Result<T, Panicked>,
 }
 
-/// The work of a turn panicked: it told nothing, and only this turn knows of it.
+/// The work of a turn panicked, and so told nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Panicked;
 
@@ -161,7 +161,9 @@ mod tests {
 
     use super::*;
 
-    const STUCK: fn() -> Work<u32> = || Box::pin(std::future::pending());
+    fn stuck() -> Work<u32> {
+        Box::pin(std::future::pending())
+    }
 
     fn saying(what: u32) -> Work<u32> {
         Box::pin(async move {
@@ -191,7 +193,7 @@ mod tests {
     async fn a_stuck_or_panicking_turn_holds_nobody_else() {
         let mut conversations = Conversations::default();
         let panicking: Work<u32> = Box::pin(async { panic!("on purpose") });
-        for (scope, id, work) in [(1, 1, STUCK()), (2, 2, panicking), (2, 3, saying(3))] {
+        for (scope, id, work) in [(1, 1, stuck()), (2, 2, panicking), (2, 3, saying(3))] {
             assert_eq!(conversations.post(Scope::Thread(scope), id, work), Ok(()));
         }
         let told = Err(Panicked);
@@ -205,7 +207,7 @@ mod tests {
         let mut conversations = Conversations::default();
         let (told, mut begun) = tokio::sync::oneshot::channel();
         let second: Work<u32> = Box::pin(async move { told.send(()).map_or(0, |()| 1) });
-        for (id, work) in [(1, STUCK()), (2, second)] {
+        for (id, work) in [(1, stuck()), (2, second)] {
             assert_eq!(conversations.post(Scope::Thread(1), id, work), Ok(()));
         }
         conversations.aside(async {});
@@ -218,9 +220,9 @@ mod tests {
     async fn a_full_mailbox_refuses_the_turn() {
         let mut conversations = Conversations::default();
         for id in 0..=WAITING_TURNS as u64 {
-            assert_eq!(conversations.post(Scope::Thread(1), id, STUCK()), Ok(()));
+            assert_eq!(conversations.post(Scope::Thread(1), id, stuck()), Ok(()));
         }
-        assert_eq!(conversations.post(Scope::Thread(1), 99, STUCK()), Err(Full));
-        assert_eq!(conversations.post(Scope::Thread(2), 99, STUCK()), Ok(()));
+        assert_eq!(conversations.post(Scope::Thread(1), 99, stuck()), Err(Full));
+        assert_eq!(conversations.post(Scope::Thread(2), 99, stuck()), Ok(()));
     }
 }

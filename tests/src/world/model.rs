@@ -120,8 +120,8 @@ impl Asked {
     }
 }
 
-/// What is read of a body. A long conversation is thousands of messages, and a bench waits for us meanwhile: nothing is
-/// read twice, and only what is asked for is kept.
+/// What is read of a body. A long conversation is thousands of messages, and a bench waits for us meanwhile: a request
+/// is read once, and again only for a test that asks for its words.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Sent {
