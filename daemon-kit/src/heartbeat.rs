@@ -16,7 +16,7 @@ pub const MAX_AGE: Duration = Duration::from_secs(90);
 
 /// How often the loop that does the work beats. One that goes round faster writes no more for it: that would be most of
 /// what an idle program does.
-pub const INTERVAL: Duration = Duration::from_secs(15);
+pub const INTERVAL: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Beat {

@@ -2,6 +2,9 @@
 //!
 //! Events of our own programs carry a stable name in the field `event`. Events of libraries are kept from WARN on,
 //! without their fields and with addresses cut out, since they may hold what must never be in a log.
+//!
+//! A level above INFO quiets standard output alone: the status page and the alerts live on lines like `start`, `alive`
+//! and `backup.done`, so segments always hold what our own programs say from INFO on.
 
 mod line;
 mod sink;
@@ -32,7 +35,7 @@ pub struct LogSettings {
     pub service: &'static str,
     /// The directory of all services' logs.
     pub dir: PathBuf,
-    /// Lines below this level are not written.
+    /// Lines below this level are not shown; segments hold INFO and above in any case.
     pub level: Level,
     /// Size at which a segment is closed, in bytes.
     pub max_size_bytes: u64,
@@ -95,6 +98,7 @@ pub fn install(service: &'static str) -> LogHandle {
 /// Makes standard error the log of a command other than `run`: readable lines from `level` on, and no segment.
 pub fn install_for_command(settings: &LogSettings, level: Level) {
     let (layer, handle) = layer(settings.service, Box::new(io::stderr()));
+    handle.sink().keep_none();
     handle.level.store(rank(level), Ordering::Relaxed);
     handle.set_zone(settings.zone.clone());
     let subscriber = tracing_subscriber::registry().with(layer);
@@ -125,13 +129,18 @@ impl Lines {
         root == self.own_crate || root == "daemon_kit"
     }
 
+    /// Whether an event becomes a line anywhere: in the segment, or there and on standard output.
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
         let limit = if self.is_own(metadata.target()) {
-            self.handle.level.load(Ordering::Relaxed)
+            rank(Level::INFO).max(self.handle.level.load(Ordering::Relaxed))
         } else {
-            rank(Level::WARN).min(self.handle.level.load(Ordering::Relaxed))
+            rank(Level::WARN)
         };
         metadata.is_event() && rank(*metadata.level()) <= limit
+    }
+
+    fn shows(&self, level: Level) -> bool {
+        rank(level) <= self.handle.level.load(Ordering::Relaxed)
     }
 }
 
@@ -163,7 +172,8 @@ impl<S: Subscriber> Layer<S> for Lines {
         } else {
             Record::of_library(event)
         };
-        self.handle.sink().write(&record);
+        let shown = self.shows(record.level);
+        self.handle.sink().write(&record, shown);
     }
 }
 

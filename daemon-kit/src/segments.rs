@@ -10,7 +10,7 @@ mod tests;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -170,6 +170,9 @@ impl SegmentWriter {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other?,
         };
+        if self.is_sealed(&file)? {
+            return publish::remove(&path);
+        }
         let whole = whole_lines(&mut file)?;
         if whole < file.metadata()?.len() {
             let stamp = self.next_stamp(now);
@@ -179,6 +182,28 @@ impl SegmentWriter {
         }
         file.sync_all()?;
         if whole > 0 { self.seal(now) } else { Ok(()) }
+    }
+
+    /// Whether the active file has its closed name already. Where a file system cannot rename into a free name, a kill
+    /// can come between giving the new name and taking the old one away.
+    fn is_sealed(&self, file: &File) -> io::Result<bool> {
+        let active = file.metadata()?;
+        if active.nlink() < 2 {
+            return Ok(false);
+        }
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let parsed = name.to_str().and_then(SegmentName::parse);
+            if parsed.is_some_and(|name| name.service == self.service) {
+                let closed = fs::symlink_metadata(entry.path());
+                let identity = (active.dev(), active.ino());
+                if closed.is_ok_and(|closed| (closed.dev(), closed.ino()) == identity) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     fn set_aside(&self, file: &mut File, from: u64, name: &str) -> io::Result<()> {

@@ -3,6 +3,7 @@
 pub mod alert;
 pub mod http;
 pub mod loki;
+mod recent;
 pub mod syslog;
 pub mod trouble;
 pub mod wire;
@@ -18,6 +19,7 @@ use jiff::tz::TimeZone;
 
 use crate::checkpoint::Checkpoint;
 use crate::follow::{self, Bounds, Place};
+use crate::forward::recent::Recent;
 use crate::forward::trouble::Cause;
 use crate::redact::Redactor;
 use crate::segment::{Glimpse, Listing};
@@ -30,6 +32,10 @@ pub trait Sink: Send {
     fn send(&mut self, service: &str, lines: &[String], now_millis: i64) -> Result<Sent, Failure>;
     /// How long after a batch its loss may still come to light: a sink without acknowledgements sends it again then.
     fn pause(&self) -> Duration;
+    /// Looks whether what was sent a moment ago turned out to be lost, while there is nothing new to send.
+    fn look(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// What a sink took.
@@ -66,6 +72,10 @@ const BACKOFF: Backoff = Backoff {
 };
 /// A sink away for this long is told as an error, once.
 const STALLED_AFTER: Duration = Duration::from_secs(3_600);
+/// Refusals are told so often at most: the line that tells of them is forwarded too, and perhaps refused.
+const REFUSALS_EVERY: Duration = Duration::from_secs(3_600);
+/// How long a connection may keep a loss to itself: the kernel gives up on a silent peer well before.
+const UNSURE: Duration = Duration::from_secs(60);
 
 /// One sink and where it stands.
 pub struct Forwarder {
@@ -73,9 +83,34 @@ pub struct Forwarder {
     sink: Box<dyn Sink>,
     redactor: Arc<Redactor>,
     checkpoint: Checkpoint,
-    last: Option<(String, Place, Instant)>,
+    recent: Recent,
     glimpse: Option<Glimpse>,
     down: Option<Down>,
+    refusals: Refusals,
+}
+
+/// Lines refused for good that nobody was told of yet.
+#[derive(Default)]
+struct Refusals {
+    lines: u64,
+    told: Option<Instant>,
+}
+
+impl Refusals {
+    fn tell_if_due(&mut self, sink: &'static str) {
+        let due = self.told.is_none_or(|at| at.elapsed() >= REFUSALS_EVERY);
+        if self.lines == 0 || !due {
+            return;
+        }
+        let lines = std::mem::take(&mut self.lines);
+        self.told = Some(Instant::now());
+        tracing::warn!(
+            event = "forward.refused",
+            sink,
+            lines,
+            "lines were refused for good and are left out"
+        );
+    }
 }
 
 struct Down {
@@ -97,16 +132,18 @@ impl Forwarder {
             sink,
             redactor,
             checkpoint,
-            last: None,
+            recent: Recent::default(),
             glimpse: None,
             down: None,
+            refusals: Refusals::default(),
         })
     }
 
     /// Sends until shutdown.
     pub fn run(&mut self, shutdown: &Shutdown) {
         while !shutdown.is_soft() {
-            let wait = match self.round(shutdown) {
+            self.refusals.tell_if_due(self.sink.name());
+            let wait = match self.look().and_then(|()| self.round(shutdown)) {
                 Ok(()) => LOOK_EVERY,
                 Err(failure) => self.failed(&failure),
             };
@@ -146,11 +183,9 @@ impl Forwarder {
             .unwrap_or_default();
         let batch = follow::next_batch(&self.dir, listing, service, &place, BATCH)
             .map_err(|error| local(&error))?;
-        if batch.missed > 0 {
-            tracing::error!(event = "forward.missed", sink = self.sink.name(), from = %service, segments = batch.missed, "segments were pruned before this sink had them");
-        }
         if batch.lines.is_empty() {
             if batch.next != place {
+                self.tell_missed(service, batch.missed);
                 self.advance(service, batch.next, Sent::default())?;
             }
             return Ok(false);
@@ -168,16 +203,11 @@ impl Forwarder {
         match self.sink.send(service, &texts, now) {
             Ok(sent) => {
                 self.recovered();
-                if sent.refused > 0 {
-                    // One line a batch: a backlog that is too old must not become a flood of its own.
-                    tracing::warn!(
-                        event = "forward.refused",
-                        sink = self.sink.name(),
-                        lines = sent.refused,
-                        "lines were refused for good and are left out"
-                    );
-                }
-                self.last = Some((service.to_owned(), place, Instant::now()));
+                self.refusals.lines += sent.refused;
+                self.refusals.tell_if_due(self.sink.name());
+                self.recent
+                    .sent(service, place, Instant::now(), self.sink.pause());
+                self.tell_missed(service, batch.missed);
                 self.advance(service, batch.next, sent)?;
                 Ok(true)
             }
@@ -192,20 +222,44 @@ impl Forwarder {
         self.checkpoint.places.insert(service.to_owned(), place);
         self.checkpoint.sent += sent.accepted;
         self.checkpoint.refused += sent.refused;
+        self.save()
+    }
+
+    fn save(&mut self) -> Result<(), Failure> {
         self.checkpoint
             .save(&self.dir, self.sink.name())
             .map_err(|error| local(&error))
     }
 
-    /// The batch before a broken connection may have died in its buffers: it is sent again, which `seq` tells.
-    fn step_back(&mut self) -> Result<(), Failure> {
-        let Some((service, place, at)) = self.last.take() else {
-            return Ok(());
-        };
-        if at.elapsed() < self.sink.pause() {
-            self.advance(&service, place, Sent::default())?;
+    /// Told when the place moves on, and not at every attempt before.
+    fn tell_missed(&self, service: &str, segments: u64) {
+        if segments > 0 {
+            tracing::error!(event = "forward.missed", sink = self.sink.name(), from = %service, segments, "segments were pruned before this sink had them");
         }
-        Ok(())
+    }
+
+    /// A loss comes to light within a minute or never: until then the sink is asked, also when there is nothing to send.
+    fn look(&mut self) -> Result<(), Failure> {
+        if !self.recent.is_open(Instant::now(), self.sink.pause()) {
+            return Ok(());
+        }
+        let looked = self.sink.look();
+        if looked.is_err() {
+            self.step_back()?;
+        }
+        looked
+    }
+
+    /// What was sent just before a connection broke may have died in its buffers: it is sent again, which `seq` tells.
+    fn step_back(&mut self) -> Result<(), Failure> {
+        let back = self.recent.step_back(Instant::now(), self.sink.pause());
+        // A glimpse says that everything was sent: that is no longer so.
+        self.glimpse = None;
+        if back.is_empty() {
+            return Ok(());
+        }
+        self.checkpoint.places.extend(back);
+        self.save()
     }
 
     fn failed(&mut self, failure: &Failure) -> Duration {
@@ -290,18 +344,14 @@ impl Sink for Syslog {
             .iter()
             .map(|line| self.target.message(line, service, &self.zone, now))
             .collect();
-        let failure = |error: &anyhow::Error| Failure {
-            why: format!("{error:#}"),
-            cause: Cause::of(error),
-            wait: None,
-        };
         let mut wire = match self.wire.take() {
             Some(wire) => wire,
-            None => wire::Wire::open(&self.target, self.tls.as_ref())
-                .map_err(|error| failure(&error))?,
+            None => {
+                wire::Wire::open(&self.target, self.tls.as_ref()).map_err(|error| broken(&error))?
+            }
         };
         wire.send(&messages)
-            .map_err(|error| failure(&error.into()))?;
+            .map_err(|error| broken(&error.into()))?;
         self.wire = Some(wire);
         Ok(Sent {
             accepted: lines.len() as u64,
@@ -312,8 +362,27 @@ impl Sink for Syslog {
     fn pause(&self) -> Duration {
         match self.target.transport {
             syslog::Transport::Udp => Duration::ZERO,
-            syslog::Transport::Tcp | syslog::Transport::Tls => Duration::from_secs(10),
+            syslog::Transport::Tcp | syslog::Transport::Tls => UNSURE,
         }
+    }
+
+    fn look(&mut self) -> Result<(), Failure> {
+        let Some(mut wire) = self.wire.take() else {
+            return Ok(());
+        };
+        // Whoever hangs up in order has read everything: the next batch opens another way.
+        if wire.is_open().map_err(|error| broken(&error.into()))? {
+            self.wire = Some(wire);
+        }
+        Ok(())
+    }
+}
+
+fn broken(error: &anyhow::Error) -> Failure {
+    Failure {
+        why: format!("{error:#}"),
+        cause: Cause::of(error),
+        wait: None,
     }
 }
 

@@ -73,13 +73,17 @@ impl Ledger {
         })
     }
 
-    /// Reads what is new. Costs two `stat`s when nothing is.
+    /// Reads what is new. Costs a few `stat`s when nothing is.
     pub fn read(&mut self, now: i64, uptime: Duration) -> io::Result<()> {
-        let glimpse = Glimpse::of(&self.dir, self.books.places.keys().map(String::as_str));
+        let glimpse = self.look();
         if self.glimpse.as_ref() == Some(&glimpse) {
             return self.tell(now, uptime);
         }
-        let listing = Listing::names(&self.dir)?;
+        let grown = match &self.glimpse {
+            Some(read) => Listing::grown(&self.dir, read, &glimpse)?,
+            None => None,
+        };
+        let listing = grown.map_or_else(|| Listing::names(&self.dir), Ok)?;
         let (begun, mut whole) = (Instant::now(), true);
         for service in listing.services() {
             whole &= self.read_service(&listing, &service, (now, uptime), begun)?;
@@ -87,6 +91,11 @@ impl Ledger {
         // What was too much for one turn is looked for again in the next.
         self.glimpse = whole.then_some(glimpse);
         self.tell(now, uptime)
+    }
+
+    /// A glance at the files of the services that are known.
+    fn look(&self) -> Glimpse {
+        Glimpse::of(&self.dir, self.books.places.keys().map(String::as_str))
     }
 
     fn read_service(
@@ -140,15 +149,19 @@ impl Ledger {
         Ok(())
     }
 
-    /// Makes the books durable and the page new, when there is something new.
-    pub fn save(&mut self, surroundings: impl FnOnce() -> Surroundings) -> io::Result<bool> {
-        if !std::mem::take(&mut self.unsaved) {
-            return Ok(false);
+    /// Makes the books durable and the page new, when there is something new. `surroundings` is told the bytes of the
+    /// active files.
+    pub fn save(
+        &mut self,
+        surroundings: impl FnOnce(u64) -> io::Result<Surroundings>,
+    ) -> io::Result<()> {
+        if !self.unsaved {
+            return Ok(());
         }
         publish::write(&path(&self.dir), &serde_json::to_vec(&self.books)?, 0o600)?;
         let report = status::report(
             &self.books.book,
-            &surroundings(),
+            &surroundings(self.look().active_bytes())?,
             self.books.watch.backup_interval(),
             &self.zone,
         );
@@ -159,6 +172,7 @@ impl Ledger {
             0o666,
         )?;
         publish::write(&self.dir.join("status.html"), page.as_bytes(), 0o666)?;
-        Ok(true)
+        self.unsaved = false;
+        Ok(())
     }
 }

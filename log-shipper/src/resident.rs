@@ -18,11 +18,14 @@ use crate::forward::loki::Loki;
 use crate::forward::{Forwarder, Sink, Syslog};
 use crate::ledger::Ledger;
 use crate::redact::Redactor;
+use crate::segment::Listing;
 use crate::sweep::{Grudges, Sweeper};
 use crate::wake::{Reason, Waker};
 
 /// Backups and the answers of the bot go first; not so far behind that a busy machine would never come to the logs.
 const NICE: i32 = 3;
+/// The page calls itself old after little more than two hours, however seldom the owner wants sweeps.
+const KEEP_SECONDS: u64 = 3_600;
 /// A directory that did not change is listed all the same, every so many intervals.
 const LIST_EVERY: u32 = 10;
 
@@ -68,7 +71,7 @@ impl Resident for LogShipper {
         rustix::process::setpriority_process(None, NICE).ok();
         let redactor = Arc::new(Redactor::new(config.secrets())?);
         let forwarders = spawn_all(&config, &redactor, &house.shutdown)?;
-        let outcome = tend(&config, &house);
+        let outcome = tend(&config, &house, &forwarders);
         house.shutdown.begin();
         for forwarder in forwarders {
             if forwarder.join().is_err() {
@@ -80,14 +83,17 @@ impl Resident for LogShipper {
 }
 
 /// Sweeps and keeps the books at every reason to look, until shutdown.
-fn tend(config: &Config, house: &House) -> anyhow::Result<()> {
+fn tend(config: &Config, house: &House, forwarders: &[JoinHandle<()>]) -> anyhow::Result<()> {
     let mut waker = Waker::new(&config.dir, &house.shutdown);
     let mut tender = Tender::new(config);
     tender.sweep(&house.shutdown);
     let mut keeper = Keeper::new(config).context("opening the books")?;
-    keeper.keep(&tender.sweeper);
+    keeper.keep(&tender);
     loop {
         house.heartbeat.beat();
+        if ended_early(forwarders, &house.shutdown) {
+            anyhow::bail!("a forwarder ended by itself");
+        }
         if house.shutdown.is_soft() {
             break;
         }
@@ -102,10 +108,17 @@ fn tend(config: &Config, house: &House) -> anyhow::Result<()> {
             Reason::Moment => {}
         }
         tender.sweep_if_due(&house.shutdown);
-        keeper.keep_if_due(&tender.sweeper);
+        keeper.keep_if_due(&tender);
     }
-    keeper.keep(&tender.sweeper);
+    keeper.keep(&tender);
     Ok(())
+}
+
+/// Whether a forwarder ended without being told to. It is looked at before the shutdown is: one that ends because of it
+/// has seen it.
+fn ended_early(forwarders: &[JoinHandle<()>], shutdown: &Shutdown) -> bool {
+    let ended = forwarders.iter().any(JoinHandle::is_finished);
+    ended && !shutdown.is_soft()
 }
 
 /// When to bring the books up to date: new lines are read at once, in memory; the disk is written at the interval.
@@ -125,25 +138,28 @@ impl Keeper {
             ledger,
             begun: now,
             kept: now,
-            every: Duration::from_secs(config.sweep_seconds),
+            every: Duration::from_secs(config.sweep_seconds.min(KEEP_SECONDS)),
             failing: false,
         })
     }
 
-    fn keep_if_due(&mut self, sweeper: &Sweeper) {
+    fn keep_if_due(&mut self, tender: &Tender) {
         if self.kept.elapsed() >= self.every {
-            self.keep(sweeper);
+            self.keep(tender);
         } else {
             let read = self.read();
             self.tell(read);
         }
     }
 
-    fn keep(&mut self, sweeper: &Sweeper) {
+    fn keep(&mut self, tender: &Tender) {
         self.kept = Instant::now();
         let kept = self.read().and_then(|()| {
             let now = time::now().as_millisecond();
-            self.ledger.save(|| sweeper.surroundings(now)).map(|_| ())
+            self.ledger.save(|active_bytes| {
+                let log_bytes = tender.closed_bytes()? + active_bytes;
+                Ok(tender.sweeper.surroundings(now, log_bytes))
+            })
         });
         self.tell(kept);
     }
@@ -172,6 +188,7 @@ struct Tender {
     every: Duration,
     swept: Instant,
     skipped: u32,
+    closed_bytes: Option<u64>,
     changed: bool,
     unfinished: bool,
     failing: bool,
@@ -185,6 +202,7 @@ impl Tender {
             every: Duration::from_secs(config.sweep_seconds),
             swept: Instant::now(),
             skipped: 0,
+            closed_bytes: None,
             changed: true,
             unfinished: false,
             failing: false,
@@ -214,10 +232,21 @@ impl Tender {
         }
     }
 
+    /// Bytes of the closed segments as the last sweep left them: beside thousands, each one's size is not asked for anew
+    /// for every page. What a command or a person removes in between is seen at the next sweep.
+    fn closed_bytes(&self) -> std::io::Result<u64> {
+        match self.closed_bytes {
+            Some(bytes) => Ok(bytes),
+            None => Ok(Listing::closed(&self.sweeper.dir)?.closed_bytes()),
+        }
+    }
+
     fn sweep(&mut self, shutdown: &Shutdown) {
         self.changed = false;
         self.unfinished = false;
         self.skipped = 0;
+        // Where a sweep was broken off, or was another's, nobody knows.
+        self.closed_bytes = None;
         match self
             .sweeper
             .sweep(time::now().as_millisecond(), shutdown, &mut self.grudges)
@@ -239,6 +268,7 @@ impl Tender {
                     );
                 }
                 self.unfinished = swept.unfinished;
+                self.closed_bytes = swept.closed_bytes;
                 // What failed is tried again at the next interval.
                 self.changed |= swept.failed > 0;
             }
@@ -357,4 +387,26 @@ pub fn has_way_out() -> bool {
         ];
         !idle.iter().any(|known| name.to_str() == Some(known))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forwarder_that_ends_by_itself_is_noticed() {
+        let shutdown = Shutdown::new();
+        let (stop, wait) = std::sync::mpsc::channel::<()>();
+        let forwarders = [std::thread::spawn(move || {
+            wait.recv().ok();
+        })];
+        assert!(!ended_early(&forwarders, &shutdown));
+        drop(stop);
+        while !forwarders[0].is_finished() {
+            std::thread::yield_now();
+        }
+        assert!(ended_early(&forwarders, &shutdown));
+        shutdown.begin();
+        assert!(!ended_early(&forwarders, &shutdown), "it was told to");
+    }
 }

@@ -263,6 +263,10 @@ fn with_context(
     taker: &mut dyn Taker,
     searched: &mut Searched,
 ) -> io::Result<()> {
+    // Without a hit there is nothing to stand beside.
+    if !source.blocks().iter().any(|block| query.may_hold(*block)) {
+        return Ok(());
+    }
     let mut groups = Groups {
         width: query.context,
         ..Groups::default()

@@ -4,7 +4,7 @@
 //! `<service>.<stamp>.log.zst` is its compressed form. Whatever has another name is none of our business.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{DirEntry, File, OpenOptions};
+use std::fs::{DirEntry, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use daemon_kit::segments::SegmentName;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 /// A closed segment: raw, compressed, or (after a crash between two steps) both.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +68,29 @@ pub struct Active {
     pub bytes: u64,
 }
 
+impl Active {
+    /// Opens a service's active file; `None` when there is none.
+    fn open(dir: &Path, service: &str) -> io::Result<Option<Active>> {
+        let path = dir.join(format!("{service}.log"));
+        // Looked at before it is opened: to open a device or a pipe may already do something.
+        if regular(&path)?.is_none() {
+            return Ok(None);
+        }
+        let file = match open(&path) {
+            Ok(file) => file,
+            Err(error) if is_none(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let facts = file.metadata()?;
+        Ok(facts.is_file().then(|| Active {
+            service: service.to_owned(),
+            inode: facts.ino(),
+            bytes: facts.len(),
+            file,
+        }))
+    }
+}
+
 /// What stands in the directory.
 #[derive(Debug, Default)]
 pub struct Listing {
@@ -78,7 +102,12 @@ pub struct Listing {
     pub partials: Vec<PathBuf>,
     /// Lines that a crash tore and the writer set aside: `….torn`.
     pub torn: Vec<(PathBuf, u64)>,
+    /// Services whose active file belongs to somebody else and may not be read.
+    pub barred: Vec<String>,
 }
+
+/// So often a directory is listed that changes meanwhile.
+const LISTINGS: u32 = 3;
 
 impl Listing {
     /// Lists closed segments only.
@@ -98,55 +127,88 @@ impl Listing {
         Listing::to(dir, Depth::Names)
     }
 
+    /// The active files alone, for whoever had read everything at `read` and looks again at `now`: when nothing has
+    /// happened since but that these files grew. `None` = something else did, list the directory.
+    ///
+    /// What is opened is the very file that was read at `read`. Should its writer close it in this moment, its lines
+    /// are the same under the other name.
+    pub fn grown(dir: &Path, read: &Glimpse, now: &Glimpse) -> io::Result<Option<Listing>> {
+        if read.dir.is_none() || read.dir != now.dir || !read.active.keys().eq(now.active.keys()) {
+            return Ok(None);
+        }
+        let mut active = Vec::with_capacity(read.active.len());
+        for (service, facts) in &read.active {
+            let opened = Active::open(dir, service)?;
+            if opened.as_ref().map(|file| file.inode) != facts.map(|(inode, _)| inode) {
+                return Ok(None);
+            }
+            active.extend(opened);
+        }
+        Ok(Some(Listing {
+            active,
+            ..Listing::default()
+        }))
+    }
+
+    /// A listing during which a segment changes its name may hold neither name: where anything moved, it is made again.
     fn to(dir: &Path, depth: Depth) -> io::Result<Listing> {
-        let mut active = Vec::new();
+        let mut left = LISTINGS;
+        loop {
+            left -= 1;
+            let before = changed(dir)?;
+            let mut listing = Listing::once(dir, depth)?;
+            let vanished = listing.drop_rotated()?;
+            if left == 0 || (!vanished && changed(dir)? == before) {
+                return Ok(listing);
+            }
+        }
+    }
+
+    fn once(dir: &Path, depth: Depth) -> io::Result<Listing> {
+        let (mut active, mut barred) = (Vec::new(), Vec::new());
         for entry in std::fs::read_dir(dir)? {
-            let entry = entry?;
-            let Some(service) = entry
-                .file_name()
-                .to_str()
-                .and_then(active_service)
-                .map(str::to_owned)
-            else {
+            let name = entry?.file_name();
+            let Some(service) = name.to_str().and_then(active_service) else {
                 continue;
             };
-            let file = match open(&entry.path()) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            let facts = file.metadata()?;
-            if facts.is_file() {
-                active.push(Active {
-                    service,
-                    inode: facts.ino(),
-                    bytes: facts.len(),
-                    file,
-                });
+            match Active::open(dir, service) {
+                // One file of somebody else's must not hide all the others.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    barred.push(service.to_owned());
+                }
+                opened => active.extend(opened?),
             }
         }
         active.sort_by(|a, b| a.service.cmp(&b.service));
-        let mut listing = list(dir, active, depth)?;
-        listing.drop_rotated()?;
-        Ok(listing)
+        let listing = list(dir, active, depth)?;
+        Ok(Listing { barred, ..listing })
     }
 
     /// What was opened as active and got its closed name (or was compressed and removed) while we were listing is
-    /// not active any more.
-    fn drop_rotated(&mut self) -> io::Result<()> {
+    /// not active any more. True = a file has no name at all any more.
+    fn drop_rotated(&mut self) -> io::Result<bool> {
         let closed: BTreeSet<u64> = self
             .closed
             .iter()
             .filter_map(|segment| segment.inode)
             .collect();
+        let mut vanished = false;
         let mut kept = Vec::with_capacity(self.active.len());
         for active in self.active.drain(..) {
-            if !closed.contains(&active.inode) && active.file.metadata()?.nlink() > 0 {
+            let nameless = active.file.metadata()?.nlink() == 0;
+            vanished |= nameless;
+            if !nameless && !closed.contains(&active.inode) {
                 kept.push(active);
             }
         }
         self.active = kept;
-        Ok(())
+        Ok(vanished)
+    }
+
+    /// Bytes of all closed segments.
+    #[must_use]
+    pub fn closed_bytes(&self) -> u64 {
+        self.closed.iter().map(Segment::bytes).sum()
     }
 
     /// Every service that has a file here.
@@ -176,8 +238,10 @@ fn list(dir: &Path, active: Vec<Active>, depth: Depth) -> io::Result<Listing> {
         let entry = entry?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        let Some(kind) = kind_of(name) else { continue };
-        let Some((bytes, inode)) = facts(&entry, &kind, depth)? else {
+        let Some(mut kind) = kind_of(name) else {
+            continue;
+        };
+        let Some((bytes, inode)) = facts(&entry, &mut kind, depth)? else {
             continue;
         };
         match kind {
@@ -208,18 +272,49 @@ fn list(dir: &Path, active: Vec<Active>, depth: Depth) -> io::Result<Listing> {
     Ok(listing)
 }
 
-/// Size and identity of a regular file; `None` when it is none, or gone. Through no symlink: a name of ours that leads
-/// elsewhere is not ours.
-fn facts(entry: &DirEntry, kind: &Kind, depth: Depth) -> io::Result<Option<(u64, u64)>> {
+/// Size and identity of a regular file; `None` when it is none, or gone. A raw segment that was compressed since its
+/// name was read is found, and made known, as that.
+fn facts(entry: &DirEntry, kind: &mut Kind, depth: Depth) -> io::Result<Option<(u64, u64)>> {
     if depth == Depth::Names && matches!(kind, Kind::Closed { packed: true, .. }) {
         return Ok(entry.file_type()?.is_file().then_some((0, 0)));
     }
-    match std::fs::symlink_metadata(entry.path()) {
-        Ok(facts) if facts.is_file() => Ok(Some((facts.len(), facts.ino()))),
-        Ok(_) => Ok(None),
+    let path = entry.path();
+    if let Some(facts) = regular(&path)? {
+        return Ok(Some((facts.len(), facts.ino())));
+    }
+    let Kind::Closed { packed, .. } = kind else {
+        return Ok(None);
+    };
+    if std::mem::replace(packed, true) {
+        return Ok(None);
+    }
+    let facts = regular(&path.with_extension("log.zst"))?;
+    Ok(facts.map(|facts| match depth {
+        Depth::Names => (0, 0),
+        Depth::Sizes => (facts.len(), facts.ino()),
+    }))
+}
+
+/// What stands under a name, when that is a regular file. Through no symlink: a name of ours that leads elsewhere is
+/// not ours.
+fn regular(path: &Path) -> io::Result<Option<Metadata>> {
+    match std::fs::symlink_metadata(path) {
+        Ok(facts) => Ok(facts.is_file().then_some(facts)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether a file that could not be opened is gone, or is a link or a socket that took its name in this moment.
+fn is_none(error: &io::Error) -> bool {
+    let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    error.kind() == io::ErrorKind::NotFound || is(Errno::LOOP) || is(Errno::NXIO)
+}
+
+/// A directory's own time: another one means that a name in it was made or taken away.
+fn changed(dir: &Path) -> io::Result<(i64, i64)> {
+    let facts = std::fs::metadata(dir)?;
+    Ok((facts.mtime(), facts.mtime_nsec()))
 }
 
 enum Kind {
@@ -332,96 +427,39 @@ impl Eq for DirStamp {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glimpse {
     dir: Option<DirStamp>,
-    active: Vec<Option<(u64, u64)>>,
+    active: BTreeMap<String, Option<(u64, u64)>>,
 }
 
 impl Glimpse {
-    /// Looks at the directory's time and at the lengths of these services' active files.
+    /// Looks at the directory's time and at the identities and lengths of these services' active files.
     pub fn of<'a>(dir: &Path, services: impl Iterator<Item = &'a str>) -> Glimpse {
         let dir_stamp = DirStamp::of(dir);
         let active = services.map(|service| {
-            let facts = std::fs::symlink_metadata(dir.join(format!("{service}.log"))).ok()?;
-            Some((facts.ino(), facts.len()))
+            let facts = std::fs::symlink_metadata(dir.join(format!("{service}.log"))).ok();
+            let facts = facts.map(|facts| (facts.ino(), facts.len()));
+            (service.to_owned(), facts)
         });
         Glimpse {
             active: active.collect(),
             dir: dir_stamp,
         }
     }
+
+    /// Bytes of the active files.
+    #[must_use]
+    pub fn active_bytes(&self) -> u64 {
+        let facts = self.active.values().flatten();
+        facts.map(|(_, bytes)| bytes).sum()
+    }
 }
 
-/// Opens a file for reading, never through a symlink.
+/// Opens a file for reading, never through a symlink; a pipe under such a name keeps nobody waiting.
 pub fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
-        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
         .open(path)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn touch(dir: &Path, name: &str) {
-        std::fs::write(dir.join(name), name).unwrap();
-    }
-
-    #[test]
-    fn only_the_writers_names_count() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in [
-            "bot.log",
-            "bot.20260301T000000.000Z.log",
-            "bot.20260301T000000.000Z.log.zst",
-            "bot.20260302T000000.000Z.log.zst",
-            "log-shipper.20260228T235959.999Z.log",
-            "bot.20260303T000000.000Z.log.zst.partial",
-            "@eaDir",
-            "#recycle",
-            ".DS_Store",
-            "bot.20260301.log",
-            "bot.log.1",
-            "bot.2026XX01T000000.000Z.log",
-            "notes.txt",
-            "status.html",
-            "bot.20260301T000000.000Z.log.gz",
-            "bot.20260301T000000.000Z.log.partial",
-        ] {
-            touch(dir.path(), name);
-        }
-        std::fs::create_dir(dir.path().join("bot.20260304T000000.000Z.log")).unwrap();
-        std::os::unix::fs::symlink(
-            "/etc/passwd",
-            dir.path().join("bot.20260305T000000.000Z.log"),
-        )
-        .unwrap();
-        let listing = Listing::whole(dir.path()).unwrap();
-        let names: Vec<String> = listing.closed.iter().map(Segment::raw_name).collect();
-        assert_eq!(
-            names,
-            [
-                "log-shipper.20260228T235959.999Z.log",
-                "bot.20260301T000000.000Z.log",
-                "bot.20260302T000000.000Z.log"
-            ]
-        );
-        assert!(listing.closed[1].raw.is_some() && listing.closed[1].packed.is_some());
-        assert!(listing.closed[2].raw.is_none());
-        assert_eq!(listing.partials.len(), 1);
-        assert_eq!(
-            listing
-                .active
-                .iter()
-                .map(|active| active.service.as_str())
-                .collect::<Vec<_>>(),
-            ["bot"]
-        );
-        assert_eq!(listing.services(), ["bot", "log-shipper"]);
-    }
-
-    #[test]
-    fn a_stamp_is_an_instant() {
-        assert_eq!(stamp_millis("19700101T000001.500Z"), Some(1_500));
-        assert_eq!(stamp_millis("garbage"), None);
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,8 @@ pub struct Swept {
     pub waiting: u64,
     /// There was more than fits into one turn: sweep again at once.
     pub unfinished: bool,
+    /// Bytes of the closed segments that are left; `None` when nobody looked.
+    pub closed_bytes: Option<u64>,
 }
 
 impl Swept {
@@ -96,6 +99,7 @@ impl Sweeper {
         let (begun, mut swept) = (Instant::now(), Swept::default());
         let listing =
             Listing::whole(&self.dir).with_context(|| format!("listing {}", self.dir.display()))?;
+        grudges.tell_barred(&listing.barred);
         clear(&listing.partials)?;
         for segment in listing
             .closed
@@ -107,6 +111,9 @@ impl Sweeper {
                 break;
             }
             self.make_room(segment, now, &mut swept)?;
+            if !self.is_ready(segment) {
+                continue;
+            }
             match self.settle(segment) {
                 Ok(packed) => {
                     swept.compressed += 1;
@@ -119,6 +126,10 @@ impl Sweeper {
                 }
             }
         }
+        // Before everything is compressed nobody knows what fits: most of a history would go that has room.
+        if swept.unfinished && !self.is_tight() {
+            return Ok(swept);
+        }
         let untouched = swept == Swept::default();
         // Listing is most of the work of a sweep that finds nothing to do: once is enough then.
         let listing = if untouched {
@@ -128,6 +139,19 @@ impl Sweeper {
         };
         self.prune(&listing, now, &mut swept)?;
         Ok(swept)
+    }
+
+    /// Whether a segment is still there as it was listed (pruning for room may have taken it), and its writer is done
+    /// with it: where a file system cannot rename into a free name, both names are one file for a moment, and until
+    /// the next start of a writer that was killed in it, which must find them like that.
+    fn is_ready(&self, segment: &Segment) -> bool {
+        let inode = |name: &str| {
+            let facts = std::fs::symlink_metadata(self.dir.join(name));
+            facts.ok().map(|facts| facts.ino())
+        };
+        let active = daemon_kit::segments::active_name(&segment.service);
+        let raw = inode(&segment.raw_name());
+        raw.is_some() && raw != inode(&active)
     }
 
     /// One segment, from whatever state it is in to compressed alone.
@@ -174,9 +198,11 @@ impl Sweeper {
     fn prune(&self, listing: &Listing, now: i64, swept: &mut Swept) -> anyhow::Result<()> {
         let plan = self.plan(listing, now)?;
         swept.waiting = plan.waiting as u64;
+        let mut closed_bytes = listing.closed_bytes();
         for (segment, reason) in doomed(listing, &plan) {
             self.delete(segment)?;
             swept.pruned += 1;
+            closed_bytes -= segment.bytes();
             let (name, bytes, why) = (segment.raw_name(), segment.bytes(), reason.to_string());
             if reason == Reason::HardCap {
                 tracing::error!(event = "prune.unforwarded", segment = %name, bytes, reason = %why, "a segment was pruned before every sink had it");
@@ -184,6 +210,7 @@ impl Sweeper {
                 tracing::info!(event = "segment.pruned", segment = %name, bytes, reason = %why, "segment pruned");
             }
         }
+        swept.closed_bytes = Some(closed_bytes);
         let oldest = now - i64::from(self.policy.days) * 86_400_000;
         outbox::prune(&self.dir, oldest).context("pruning delivered alerts")?;
         for (path, _) in &listing.torn {
@@ -217,22 +244,14 @@ impl Sweeper {
         })
     }
 
-    /// How the disk stands, for the owner's page.
+    /// How the disk stands, for the owner's page; `log_bytes` is what the logs take.
     #[must_use]
-    pub fn surroundings(&self, now: i64) -> Surroundings {
-        let used = Listing::whole(&self.dir).map_or(0, |listing| {
-            listing.closed.iter().map(Segment::bytes).sum::<u64>()
-                + listing
-                    .active
-                    .iter()
-                    .map(|active| active.bytes)
-                    .sum::<u64>()
-        });
+    pub fn surroundings(&self, now: i64, log_bytes: u64) -> Surroundings {
         Surroundings {
             now,
             free_bytes: free_bytes(&self.dir),
             wanted_bytes: self.policy.free_bytes,
-            logs: (used, self.policy.total_bytes),
+            logs: (log_bytes, self.policy.total_bytes),
         }
     }
 
@@ -337,6 +356,18 @@ fn modified_millis(path: &Path) -> Option<i64> {
 }
 
 impl Grudges {
+    /// Active files that belong to somebody else and may not be read.
+    fn tell_barred(&mut self, services: &[String]) {
+        self.0.retain(|_, told| told.elapsed() < GRUDGE);
+        for service in services {
+            let name = daemon_kit::segments::active_name(service);
+            if let Entry::Vacant(empty) = self.0.entry(name) {
+                tracing::warn!(event = "segment.barred", segment = %empty.key(), "a log file may not be read by this program; it is left out");
+                empty.insert(Instant::now());
+            }
+        }
+    }
+
     fn tell(&mut self, segment: &Segment, error: &anyhow::Error) {
         self.0.retain(|_, told| told.elapsed() < GRUDGE);
         let name = segment.raw_name();

@@ -53,7 +53,6 @@ fn newest(
     count: usize,
 ) -> io::Result<Vec<(i64, Vec<u8>)>> {
     let mut newest_first: Vec<Vec<u8>> = Vec::new();
-    let mut text = Vec::new();
     let active = listing
         .active
         .iter()
@@ -65,18 +64,14 @@ fn newest(
         .rev()
         .filter(|segment| segment.service == service);
     let closed = closed.filter_map(|segment| Source::closed(dir, segment).transpose());
-    for source in active.chain(closed) {
-        let mut source = source?;
-        for block in source.blocks().to_vec().into_iter().rev() {
-            if newest_first.len() >= count {
-                break;
-            }
-            source.read(block, &mut text)?;
-            let lines: Vec<&[u8]> = frames::lines(&text)
-                .filter(|line| line.ends_with(b"\n"))
-                .collect();
-            let wanted = lines.iter().rev().take(count - newest_first.len());
-            newest_first.extend(wanted.map(|line| line[..line.len() - 1].to_vec()));
+    let mut sources = active.chain(closed);
+    // Segments are opened one by one: there may be thousands, and the newest one is mostly enough.
+    while newest_first.len() < count {
+        let Some(source) = sources.next() else { break };
+        match source.and_then(|source| newest_of(source, count, &mut newest_first)) {
+            // A broken file hides its own lines only.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
+            read => read?,
         }
     }
     let mut last = i64::MIN;
@@ -88,6 +83,23 @@ fn newest(
             (last, line)
         })
         .collect())
+}
+
+/// Adds the last lines of one segment, newest first, until there are `count`.
+fn newest_of(mut source: Source, count: usize, newest_first: &mut Vec<Vec<u8>>) -> io::Result<()> {
+    let mut text = Vec::new();
+    for block in source.blocks().to_vec().into_iter().rev() {
+        if newest_first.len() >= count {
+            break;
+        }
+        source.read(block, &mut text)?;
+        let lines: Vec<&[u8]> = frames::lines(&text)
+            .filter(|line| line.ends_with(b"\n"))
+            .collect();
+        let wanted = lines.iter().rev().take(count - newest_first.len());
+        newest_first.extend(wanted.map(|line| line[..line.len() - 1].to_vec()));
+    }
+    Ok(())
 }
 
 /// Shows new lines until writing fails (the reader of a pipe went away) or `stop` says so.
@@ -167,5 +179,31 @@ mod tests {
         let mut out = Vec::new();
         follow(dir.path(), None, places, &style, &mut out, &stop).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), line(7, "bot"));
+    }
+
+    #[test]
+    fn a_damaged_segment_hides_its_own_lines_only_and_is_not_opened_without_need() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("bot.20260301T000001.000Z.log"), line(1, "bot")).unwrap();
+        std::fs::write(at("bot.20260301T000002.000Z.log.zst"), "damaged").unwrap();
+        std::fs::write(at("bot.20260301T000003.000Z.log"), line(3, "bot")).unwrap();
+        std::fs::write(at("bot.log"), line(4, "bot")).unwrap();
+        let listing = Listing::names(dir.path()).unwrap();
+        let last = |count: usize| -> Vec<u8> {
+            let lines = newest(dir.path(), &listing, "bot", count).unwrap();
+            let lines = lines.into_iter().map(|(_, line)| line);
+            lines
+                .flat_map(|line| [line, b"\n".to_vec()].concat())
+                .collect()
+        };
+        let all = line(1, "bot") + &line(3, "bot") + &line(4, "bot");
+        assert_eq!(String::from_utf8(last(10)).unwrap(), all);
+        assert_eq!(String::from_utf8(last(1)).unwrap(), line(4, "bot"));
+        // Only what must be is opened: a folder under a segment's name cannot even be read.
+        std::fs::remove_file(at("bot.20260301T000003.000Z.log")).unwrap();
+        std::fs::create_dir(at("bot.20260301T000003.000Z.log")).unwrap();
+        assert!(newest(dir.path(), &listing, "bot", 2).is_err());
+        assert_eq!(String::from_utf8(last(1)).unwrap(), line(4, "bot"));
     }
 }

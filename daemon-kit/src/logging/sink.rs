@@ -96,16 +96,23 @@ impl Sink {
             .map_or(Ok(()), |writer| writer.rotate(time::now()))
     }
 
-    pub(super) fn write(&mut self, record: &Record) {
+    /// No segment will ever be opened: nothing waits for one.
+    pub(super) fn keep_none(&mut self) {
+        self.early = None;
+    }
+
+    pub(super) fn write(&mut self, record: &Record, shown: bool) {
         let now = time::now();
         if self.lost.is_some() {
             self.report_loss(now);
         }
-        let row = record.readable(now, &self.zone);
-        // Whoever reads standard output may have gone; the segment is what counts.
-        writeln!(self.out, "{row}")
-            .and_then(|()| self.out.flush())
-            .ok();
+        if shown {
+            let row = record.readable(now, &self.zone);
+            // Whoever reads standard output may have gone; the segment is what counts.
+            writeln!(self.out, "{row}")
+                .and_then(|()| self.out.flush())
+                .ok();
+        }
         let line = self.number(record, now);
         match &mut self.early {
             Some(early) if early.len() < MAX_EARLY_LINES => early.push_back(line),

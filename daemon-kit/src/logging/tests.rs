@@ -126,3 +126,26 @@ fn what_a_full_disk_refused_is_counted_and_told() {
     assert_eq!(lines.last().unwrap()["seq"], 5);
     assert!(screen.contains("lost one"), "standard output goes on");
 }
+
+#[test]
+fn a_quiet_screen_leaves_the_segment_whole() {
+    let (lines, screen) = logged(Level::WARN, |_, _| {
+        tracing::info!(event = "backup.done", "all is well");
+        tracing::debug!("not wanted");
+        tracing::warn!(event = "model.slow", "look here");
+        tracing::warn!(target: "serenity::http", "a library is worried");
+    });
+    let events: Vec<_> = lines.iter().map(|line| &line["event"]).collect();
+    assert_eq!(events, ["early", "backup.done", "model.slow", "library"]);
+    assert!(!screen.contains("all is well"), "{screen}");
+    assert!(screen.contains("look here") && screen.contains("a library is worried"));
+    let (lines, screen) = logged(Level::ERROR, |_, _| {
+        tracing::info!(event = "alive", "still here");
+        tracing::warn!(target: "serenity::http", "a library is worried");
+    });
+    assert_eq!(lines.len(), 3);
+    assert!(
+        !screen.contains("still here") && !screen.contains("worried"),
+        "{screen}"
+    );
+}

@@ -235,3 +235,25 @@ proptest! {
         prop_assert_eq!(lines(dir.path()), written);
     }
 }
+
+#[test]
+fn a_kill_between_the_new_name_and_the_old_one_doubles_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = open(dir.path(), 1 << 20, at(0));
+    writer.write_line(b"one", at(1)).unwrap();
+    writer.rotate(at(2)).unwrap();
+    writer.write_line(b"two", at(3)).unwrap();
+    drop(writer);
+    // Where there is no renameat2, the closed name is a second link for a moment.
+    let closed = SegmentName::closed("bot", at(4)).to_string();
+    fs::hard_link(dir.path().join("bot.log"), dir.path().join(&closed)).unwrap();
+    let mut writer = open(dir.path(), 1 << 20, at(5));
+    writer.write_line(b"three", at(6)).unwrap();
+    assert_eq!(lines(dir.path()), ["one", "two", "three"]);
+    assert_eq!(contents(dir.path())[&closed], "two\n");
+    drop(writer);
+    // A link that somebody made elsewhere, of a backup perhaps, is no closed name of ours.
+    fs::hard_link(dir.path().join("bot.log"), dir.path().join("copy")).unwrap();
+    drop(open(dir.path(), 1 << 20, at(7)));
+    assert_eq!(lines(dir.path()), ["one", "two", "three"]);
+}

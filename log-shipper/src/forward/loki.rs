@@ -15,6 +15,11 @@ use crate::line;
 const LINE_BYTES: usize = 250_000;
 /// What a Loki refuses by status stays refused only where the line is at fault.
 const LINE_FAULTS: [u16; 3] = [400, 413, 422];
+/// Words of which one at least stands in whatever a Loki says against a line; nobody between us and it uses them.
+const LOKIS_WORDS: [&str; 5] = ["stream", "entry", "entries", "timestamp", "label"];
+/// A line so far ahead of our own clock is itself at fault. One less far is waited for: its time comes, or the Loki's
+/// clock is mended.
+const AHEAD_MILLIS: i64 = 86_400_000;
 
 /// A Loki.
 pub struct Loki {
@@ -93,17 +98,50 @@ impl Loki {
                     refused: first.refused + second.refused,
                 })
             }
-            status if LINE_FAULTS.contains(&status) => Ok(Sent {
-                accepted: 0,
-                refused: 1,
-            }),
-            status => Err(Failure {
-                why: explain(status),
-                cause: Cause::of_status(status),
-                wait: reply.retry_after,
-            }),
+            status if LINE_FAULTS.contains(&status) => {
+                let ahead = lines.first().and_then(|text| ahead_of(text, now_millis));
+                match judge(status, &reply.body, ahead.unwrap_or(0)) {
+                    None => Ok(Sent {
+                        accepted: 0,
+                        refused: 1,
+                    }),
+                    Some(why) => Err(failure(&reply, why)),
+                }
+            }
+            status => Err(failure(&reply, explain(status))),
         }
     }
+}
+
+fn failure(reply: &Reply, why: &str) -> Failure {
+    Failure {
+        why: format!("status {}: {why}", reply.status),
+        cause: Cause::of_status(reply.status),
+        wait: reply.retry_after,
+    }
+}
+
+/// Milliseconds by which a line's own time is ahead of `now_millis`.
+fn ahead_of(text: &str, now_millis: i64) -> Option<i64> {
+    Some(line::glance(text.as_bytes()).millis? - now_millis)
+}
+
+/// Why a line that was refused alone can still be taken later; `None` = it never will be. Whoever else answers in a
+/// Loki's place (a proxy, a port that wants TLS, a wrong address) refuses everything, and that is not the lines' fault.
+fn judge(status: u16, body: &str, ahead_millis: i64) -> Option<&'static str> {
+    // Too long for whatever stands there: a single line does not get shorter by waiting.
+    if status == 413 {
+        return None;
+    }
+    let said = body.to_ascii_lowercase();
+    let is_lokis =
+        !said.trim_start().starts_with('<') && LOKIS_WORDS.iter().any(|word| said.contains(word));
+    if !is_lokis {
+        return Some("this answer is not a Loki's; see what listens at the address");
+    }
+    let too_new = said.contains("too new") || said.contains("future");
+    (too_new && ahead_millis < AHEAD_MILLIS)
+        .then_some("the line is too new for it; see whether both clocks are right")
 }
 
 impl Sink for Loki {
@@ -120,15 +158,14 @@ impl Sink for Loki {
     }
 }
 
-fn explain(status: u16) -> String {
-    let cause = match status {
+fn explain(status: u16) -> &'static str {
+    match status {
         401 | 403 => "user or password is wrong",
         404 => "there is no Loki at this address",
         429 => "it asks for less at once",
         500..=599 => "it has trouble itself",
         _ => "it did not take the lines",
-    };
-    format!("status {status}: {cause}")
+    }
 }
 
 /// Streams by level; labels are few on purpose (ids as labels would make a stream each).
@@ -235,5 +272,43 @@ mod tests {
         assert_eq!(streams[0]["stream"]["level"], "ERROR");
         assert_eq!(streams[1]["values"][0][0], "1000000000");
         assert_eq!(streams[2]["values"][0][0], "2000000000");
+    }
+
+    #[test]
+    fn a_line_is_given_up_only_when_a_loki_says_that_it_is_at_fault() {
+        let given_up = [
+            "entry for stream '{host=\"kotonoha\"}' has timestamp too old: 2026-03-01T00:00:00Z, oldest acceptable timestamp is: 2026-03-08T00:00:00Z",
+            "entry with timestamp 2026-03-01 00:00:00 +0000 UTC ignored, reason: 'entry too far behind, entry timestamp is: 2026-03-01T00:00:00Z, oldest acceptable timestamp is: 2026-03-01T01:00:00Z',\nuser 'fake', total ignored: 1 out of 1",
+            "entry out of order for stream: {host=\"kotonoha\"}",
+            "Max entry size '256000' bytes exceeded for stream '{host=\"kotonoha\"}' while adding an entry with length '300000' bytes",
+            "stream '{level=\"INFO\"}' has label value too long: 'x'",
+        ];
+        for body in given_up {
+            assert_eq!(judge(400, body, 0), None, "{body}");
+        }
+        assert_eq!(
+            judge(413, "<html>413 Request Entity Too Large</html>", 0),
+            None
+        );
+        let waited_for = [
+            "entry for stream '{host=\"kotonoha\"}' has timestamp too new: 2026-03-01T01:00:00Z",
+            "entry timestamp is too far in the future",
+            "<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head>streams</html>",
+            "Client sent an HTTP request to an HTTPS server.\n",
+            "400 Bad Request",
+            "",
+        ];
+        for body in waited_for {
+            assert!(judge(400, body, 0).is_some(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_another_century_does_not_hold_up_the_others() {
+        let body = "entry for stream '{}' has timestamp too new: 2099-01-01T00:00:00Z";
+        let line = r#"{"ts":"1970-01-03T00:00:00.000Z","level":"INFO"}"#;
+        let (soon, long_ago) = (2 * AHEAD_MILLIS - 1, 0);
+        assert!(judge(400, body, ahead_of(line, soon).unwrap()).is_some());
+        assert!(judge(400, body, ahead_of(line, long_ago).unwrap()).is_none());
     }
 }

@@ -11,6 +11,10 @@ struct Fake(Arc<Mutex<State>>);
 struct State {
     lines: Vec<String>,
     fail: bool,
+    refuse: bool,
+    /// Acknowledges nothing: what was sent within this time may still be lost.
+    pause: Duration,
+    lost: bool,
     calls: usize,
 }
 
@@ -29,6 +33,12 @@ impl Sink for Fake {
                 wait: None,
             });
         }
+        if state.refuse {
+            return Ok(Sent {
+                accepted: 0,
+                refused: lines.len() as u64,
+            });
+        }
         state.lines.extend_from_slice(lines);
         Ok(Sent {
             accepted: lines.len() as u64,
@@ -37,7 +47,17 @@ impl Sink for Fake {
     }
 
     fn pause(&self) -> Duration {
-        Duration::ZERO
+        self.0.lock().unwrap().pause
+    }
+
+    fn look(&mut self) -> Result<(), Failure> {
+        let lost = std::mem::take(&mut self.0.lock().unwrap().lost);
+        let failure = Failure {
+            why: "timed out".into(),
+            cause: Cause::Silent,
+            wait: None,
+        };
+        if lost { Err(failure) } else { Ok(()) }
     }
 }
 
@@ -115,4 +135,100 @@ fn nothing_secret_leaves() {
         sink.0.lock().unwrap().lines,
         ["{\"msg\":\"a [redacted] b\"}"]
     );
+}
+
+/// Writes our own events where the shipper's own log stands, as the real program does.
+struct OwnLog(PathBuf);
+
+impl tracing::Subscriber for OwnLog {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        use std::io::Write;
+        let mut log = std::fs::OpenOptions::new();
+        let mut log = log.append(true).create(true).open(&self.0).unwrap();
+        writeln!(log, "{{\"level\":\"{}\"}}", event.metadata().level()).unwrap();
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_sink_that_refuses_everything_is_told_once_and_not_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Fake::default();
+    sink.0.lock().unwrap().refuse = true;
+    write(dir.path(), "bot.log", 0, BATCH.lines * 3);
+    let own = dir.path().join("log-shipper.log");
+    let mut forwarder = forwarder(dir.path(), &sink);
+    tracing::subscriber::with_default(OwnLog(own.clone()), || {
+        forwarder.round(&Shutdown::new()).unwrap();
+    });
+    // Three batches, and the line that tells of the first of them: it is refused too, and nobody is told of that now.
+    assert_eq!(sink.0.lock().unwrap().calls, 4);
+    assert_eq!(std::fs::read_to_string(&own).unwrap().lines().count(), 1);
+    assert_eq!(forwarder.refusals.lines, BATCH.lines as u64 * 2 + 1);
+    assert_eq!(forwarder.totals(), (0, BATCH.lines as u64 * 3 + 1));
+    // An hour later the sum is told.
+    let long_ago = Instant::now().checked_sub(REFUSALS_EVERY);
+    forwarder.refusals.told = long_ago;
+    forwarder.refusals.tell_if_due("fake");
+    assert_eq!(forwarder.refusals.lines, u64::from(long_ago.is_none()));
+}
+
+#[test]
+fn what_a_broken_connection_may_have_swallowed_is_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Fake::default();
+    sink.0.lock().unwrap().pause = Duration::from_secs(60);
+    write(dir.path(), "bot.log", 0, 3);
+    write(dir.path(), "tester.log", 3, 2);
+    let mut forwarder = forwarder(dir.path(), &sink);
+    forwarder.round(&Shutdown::new()).unwrap();
+    assert_eq!(sink.0.lock().unwrap().lines, wanted(5));
+    // Nothing new is written: the loss comes to light all the same, and both services go back.
+    sink.0.lock().unwrap().lines.clear();
+    sink.0.lock().unwrap().lost = true;
+    assert!(forwarder.look().is_err());
+    forwarder.look().unwrap();
+    forwarder.round(&Shutdown::new()).unwrap();
+    assert_eq!(sink.0.lock().unwrap().lines, wanted(5));
+}
+
+#[test]
+fn what_was_missed_is_told_once_and_not_at_every_attempt() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Fake::default();
+    write(dir.path(), "bot.log", 0, 1);
+    forwarder(dir.path(), &sink)
+        .round(&Shutdown::new())
+        .unwrap();
+    // Another file at the place that is half read: the rest of the first one is gone.
+    write(dir.path(), "bot.log", 7, 1);
+    sink.0.lock().unwrap().fail = true;
+    let logs = tempfile::tempdir().unwrap();
+    let own = logs.path().join("own.log");
+    let told = || std::fs::read_to_string(&own).map_or(0, |text| text.lines().count());
+    let mut forwarder = forwarder(dir.path(), &sink);
+    tracing::subscriber::with_default(OwnLog(own.clone()), || {
+        for _ in 0..3 {
+            assert!(forwarder.round(&Shutdown::new()).is_err());
+        }
+        assert_eq!(told(), 0);
+        sink.0.lock().unwrap().fail = false;
+        forwarder.round(&Shutdown::new()).unwrap();
+        assert_eq!(told(), 1);
+    });
 }

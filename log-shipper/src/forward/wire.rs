@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use rustix::net::sockopt::set_tcp_user_timeout;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -15,6 +16,11 @@ use crate::forward::syslog::{Target, Transport};
 
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 const WRITE_WAIT: Duration = Duration::from_secs(15);
+/// Bytes that the peer's kernel has not acknowledged after this many milliseconds break the connection; Linux alone
+/// would try for a quarter of an hour and keep the loss to itself.
+const UNACKNOWLEDGED_MS: u32 = 20_000;
+/// Long enough to read what has arrived already.
+const GLANCE: Duration = Duration::from_millis(1);
 /// How long the peer may take to say that it is gone, after a batch: plain syslog has no acknowledgement.
 const REFUSAL_WAIT: Duration = Duration::from_millis(150);
 
@@ -73,7 +79,7 @@ impl Wire {
             }
             return Ok(());
         }
-        self.refused(Duration::from_millis(1))?;
+        self.refused(GLANCE)?;
         let all = messages.concat();
         match self {
             Wire::Udp(_) => {}
@@ -86,11 +92,27 @@ impl Wire {
         self.refused(REFUSAL_WAIT)
     }
 
-    /// An error when the peer has closed. Receivers of syslog never answer, so any read that ends is the end.
+    /// An error when the peer has closed.
     fn refused(&mut self, wait: Duration) -> io::Result<()> {
+        if self.open_after(wait)? {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::ConnectionReset,
+            "the log centre closed the connection",
+        ))
+    }
+
+    /// Whether the way is still there: false when the peer closed it in order, an error when it broke.
+    pub fn is_open(&mut self) -> io::Result<bool> {
+        self.open_after(GLANCE)
+    }
+
+    /// Receivers of syslog never answer, so any read that ends is the end.
+    fn open_after(&mut self, wait: Duration) -> io::Result<bool> {
         let mut byte = [0_u8; 64];
         let read = match self {
-            Wire::Udp(_) => return Ok(()),
+            Wire::Udp(_) => return Ok(true),
             Wire::Tcp(stream) => {
                 stream.set_read_timeout(Some(wait))?;
                 stream.read(&mut byte)
@@ -101,19 +123,9 @@ impl Wire {
             }
         };
         match read {
-            Ok(0) => Err(io::Error::new(
-                io::ErrorKind::ConnectionReset,
-                "the log centre closed the connection",
-            )),
-            Ok(_) => Ok(()),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-                ) =>
-            {
-                Ok(())
-            }
+            Ok(read) => Ok(read > 0),
+            // A wait that ended is `WouldBlock`; `TimedOut` is the kernel giving up on the peer.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -127,6 +139,8 @@ fn connect(target: &Target) -> anyhow::Result<TcpStream> {
                 stream.set_write_timeout(Some(WRITE_WAIT))?;
                 stream.set_read_timeout(Some(CONNECT_WAIT))?;
                 stream.set_nodelay(true)?;
+                // Where the kernel does not know it, losses come to light later: no reason to send nothing.
+                set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS).ok();
                 return Ok(stream);
             }
             Err(error) => {
@@ -188,6 +202,28 @@ mod tests {
         let first = wire.send(&[b"one\n".to_vec()]);
         assert_eq!(receiver.join().unwrap(), "one\n");
         assert!(first.is_err() || wire.send(&[b"two\n".to_vec()]).is_err());
+    }
+
+    #[test]
+    fn a_peer_that_hangs_up_in_order_is_told_from_one_that_breaks() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connect = || {
+            let wire = Wire::open(&target(Transport::Tcp, port), None).unwrap();
+            (wire, listener.accept().unwrap().0)
+        };
+        let (mut wire, peer) = connect();
+        let Wire::Tcp(stream) = &wire else { panic!() };
+        let limit = rustix::net::sockopt::tcp_user_timeout(stream).unwrap();
+        assert_eq!(limit, UNACKNOWLEDGED_MS);
+        assert!(wire.is_open().unwrap());
+        drop(peer);
+        assert!(!wire.is_open().unwrap());
+        let (mut wire, peer) = connect();
+        wire.send(&[b"never read\n".to_vec()]).unwrap();
+        // What nobody read when the peer goes is lost, and its kernel says so.
+        drop(peer);
+        assert!(wire.is_open().is_err());
     }
 
     #[test]

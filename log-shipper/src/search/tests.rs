@@ -134,6 +134,17 @@ fn an_hour_of_a_day_reads_one_frame() {
         part.bytes,
         all.bytes
     );
+    // With lines around each hit, what is before and after the hour is read too; a segment without the hour is not.
+    let around = Query { context: 1, ..hour };
+    let part = search(dir.path(), &around, &mut Collector::default()).unwrap();
+    assert_eq!((part.hits, part.bytes), (700, all.bytes));
+    let later = Query {
+        since: at("2026-03-02T00:00:00Z"),
+        until: None,
+        ..around
+    };
+    let none = search(dir.path(), &later, &mut Collector::default()).unwrap();
+    assert_eq!((none.hits, none.bytes), (0, 0));
 }
 
 #[test]

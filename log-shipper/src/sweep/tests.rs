@@ -228,7 +228,11 @@ fn foreign_names_and_symlinks_are_left_alone() {
     }
     fs::create_dir(dir.path().join("@eaDir")).unwrap();
     let swept = sweep(&sweeper(dir.path(), 1));
-    assert_eq!(swept, Swept::default());
+    let nothing = Swept {
+        closed_bytes: Some(0),
+        ..Swept::default()
+    };
+    assert_eq!(swept, nothing);
     assert_eq!(fs::read_to_string(&precious).unwrap(), "precious\n");
     assert!(dir.path().join("x.partial").exists() && dir.path().join("bot.log.1").exists());
 }
@@ -275,4 +279,61 @@ fn an_open_reader_keeps_what_it_reads() {
     let mut text = String::new();
     io::Read::read_to_string(&mut held, &mut text).unwrap();
     assert_eq!(text.len(), 600);
+}
+
+#[test]
+fn a_sweep_that_is_broken_off_prunes_nothing_that_would_fit_when_compressed() {
+    let dir = tempfile::tempdir().unwrap();
+    for second in 1..=5 {
+        let name = format!("bot.20260301T00000{second}.000Z.log");
+        fs::write(dir.path().join(name), "the same line\n".repeat(1_000)).unwrap();
+    }
+    let sweeper = sweeper(dir.path(), 20_000);
+    let told_to_stop = Shutdown::new();
+    told_to_stop.begin();
+    let swept = sweeper
+        .sweep(NOW, &told_to_stop, &mut Grudges::default())
+        .unwrap();
+    assert!(swept.unfinished && swept.closed_bytes.is_none());
+    assert_eq!((swept.compressed, swept.pruned), (0, 0));
+    let swept = sweep(&sweeper);
+    assert!(!swept.unfinished && swept.closed_bytes.is_some());
+    assert_eq!((swept.compressed, swept.pruned), (5, 0));
+    // On a disk without room, room comes first.
+    for second in 1..=5 {
+        let name = format!("bot.20260302T00000{second}.000Z.log");
+        fs::write(dir.path().join(name), "the same line\n".repeat(1_000)).unwrap();
+    }
+    let mut tight = sweeper;
+    tight.policy.free_bytes = u64::MAX;
+    let swept = tight
+        .sweep(NOW, &told_to_stop, &mut Grudges::default())
+        .unwrap();
+    assert!(swept.pruned > 0);
+}
+
+#[test]
+fn what_was_pruned_for_room_is_no_failed_compression() {
+    let dir = tempfile::tempdir().unwrap();
+    let huge = fs::File::create(dir.path().join("bot.20260301T000001.000Z.log")).unwrap();
+    // More than a quarter of it is free nowhere here; it takes no room itself.
+    let free = free_bytes(dir.path()).unwrap();
+    if huge.set_len(free.saturating_mul(8)).is_err() {
+        return;
+    }
+    fs::write(dir.path().join("bot.20260301T000002.000Z.log"), "x\n").unwrap();
+    let swept = sweep(&sweeper(dir.path(), 1 << 20));
+    assert_eq!((swept.pruned, swept.compressed, swept.failed), (1, 1, 0));
+}
+
+#[test]
+fn a_segment_that_still_has_its_writers_name_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (active, closed) = ("bot.log", "bot.20260301T000001.000Z.log");
+    fs::write(dir.path().join(active), "x\n").unwrap();
+    fs::hard_link(dir.path().join(active), dir.path().join(closed)).unwrap();
+    let swept = sweep(&sweeper(dir.path(), 1 << 20));
+    assert_eq!((swept.compressed, swept.failed), (0, 0));
+    fs::remove_file(dir.path().join(active)).unwrap();
+    assert_eq!(sweep(&sweeper(dir.path(), 1 << 20)).compressed, 1);
 }
