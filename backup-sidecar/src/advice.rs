@@ -8,9 +8,12 @@ use daemon_kit::doctor::Finding;
 use daemon_kit::text::Text;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::catalog::Catalog;
+use crate::catalog::{ArchiveName, Catalog};
 use crate::config::{Config, Target};
 use crate::{drill, prune, restore};
+
+/// So long a backup may take.
+const GRACE: SignedDuration = SignedDuration::from_hours(1);
 
 /// Looks at everything that only this program knows.
 #[must_use]
@@ -134,38 +137,90 @@ fn pending_restore(config: &Config) -> Option<Finding> {
     })
 }
 
+/// How old the newest good archive is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// There is no archive yet.
+    NoneYet,
+    /// It is as new as the schedule wants it.
+    Fresh(ArchiveName),
+    /// It is older than the schedule allows.
+    Old(ArchiveName),
+    /// There are archives, and none of them is good.
+    NoneGood,
+}
+
+impl Age {
+    /// What the catalogue says at `now`.
+    #[must_use]
+    pub fn of(config: &Config, catalog: &Catalog, now: Timestamp) -> Self {
+        // Where nothing is proved yet, as after the catalogue was lost, the next job does it.
+        let newest = catalog.newest_proved(now).or_else(|| catalog.latest(now));
+        let Some((name, record)) = newest else {
+            return if catalog.archives.is_empty() {
+                Self::NoneYet
+            } else {
+                Self::NoneGood
+            };
+        };
+        let schedule = config.schedule.as_ref();
+        let fresh_until =
+            schedule.and_then(|schedule| schedule.fresh_until(record.taken, GRACE, &config.zone));
+        if fresh_until.is_none_or(|until| now <= until) {
+            Self::Fresh(name)
+        } else {
+            Self::Old(name)
+        }
+    }
+
+    /// What keeps the program from being called well.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            Self::NoneYet | Self::Fresh(_) => None,
+            Self::Old(name) => Some(format!(
+                "the newest good backup is {name}, older than the schedule allows"
+            )),
+            Self::NoneGood => Some("none of the backups is good".to_owned()),
+        }
+    }
+}
+
+/// Never an error, which would hold up the start: the next backup is what mends it.
 fn age(config: &Config, catalog: &Catalog, now: Timestamp) -> Finding {
-    let Some((name, record)) = catalog.latest(now) else {
-        return Finding::fine(
+    let cure = Text::new(
+        "このコンテナのログで backup.failed を探すか、backups に backup-now フォルダを作ってください",
+        "look for backup.failed in this container's log, or make a folder backup-now in backups",
+    );
+    match Age::of(config, catalog, now) {
+        Age::NoneYet => Finding::fine(
             "newest-backup",
             Text::new("バックアップはまだありません", "there is no backup yet"),
             "",
-        );
-    };
-    let grace = SignedDuration::from_hours(1);
-    let fresh_until = config
-        .schedule
-        .as_ref()
-        .and_then(|schedule| schedule.fresh_until(record.taken, grace, &config.zone));
-    if fresh_until.is_none_or(|until| now <= until) {
-        let what = Text::new(
-            "最新のバックアップは新しいです",
-            "the newest backup is fresh",
-        );
-        return Finding::fine("newest-backup", what, name.to_string());
+        ),
+        Age::Fresh(name) => {
+            let what = Text::new(
+                "最新のバックアップは新しいです",
+                "the newest backup is fresh",
+            );
+            Finding::fine("newest-backup", what, name.to_string())
+        }
+        Age::Old(name) => {
+            let what = Text::new(
+                "最新のバックアップが古すぎます",
+                "the newest backup is too old",
+            );
+            Finding::warning("newest-backup", what, name.to_string(), cure)
+        }
+        Age::NoneGood => {
+            let what = Text::new(
+                "使えるバックアップが 1 つもありません",
+                "none of the backups is good",
+            );
+            let evidence = format!("{} archives", catalog.archives.len());
+            Finding::warning("newest-backup", what, evidence, cure)
+        }
     }
-    Finding::warning(
-        "newest-backup",
-        Text::new(
-            "最新のバックアップが古すぎます",
-            "the newest backup is too old",
-        ),
-        name.to_string(),
-        Text::new(
-            "このコンテナのログで backup.failed を探すか、backups に backup-now フォルダを作ってください",
-            "look for backup.failed in this container's log, or make a folder backup-now in backups",
-        ),
-    )
 }
 
 fn freeze(catalog: &Catalog) -> Option<Finding> {
@@ -204,4 +259,44 @@ fn rehearsal(catalog: &Catalog) -> Option<Finding> {
             "verify all archives, and make a new one with backup-now",
         ),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use daemon_kit::env::Env;
+
+    use super::*;
+    use crate::catalog::Record;
+
+    #[test]
+    fn only_what_was_proved_and_did_not_fail_is_fresh() {
+        let mut env = Env::from_map([("BACKUP_SCHEDULE", "0 2 * * *"), ("TZ", "UTC")]);
+        let config = Config::read(&mut env);
+        let now: Timestamp = "2026-11-28T03:00:00Z".parse().unwrap();
+        let record = |day: &str, verified: bool, bad: bool| {
+            let mut record = Record::of(&crate::manifest::tests::sample(), 1, None);
+            record.taken = format!("{day}T02:00:00Z").parse().unwrap();
+            record.verified = verified.then(|| "then".to_owned());
+            record.bad = bad.then(|| "torn".to_owned());
+            let stamp = day.replace('-', "");
+            (format!("backup_{stamp}_020000.tar.zst"), record)
+        };
+        let age = |records: Vec<(String, Record)>| {
+            let catalog = Catalog {
+                archives: records.into_iter().collect(),
+                ..Catalog::default()
+            };
+            Age::of(&config, &catalog, now)
+        };
+        assert_eq!(age(vec![]), Age::NoneYet);
+        let old = record("2026-11-20", true, false);
+        let torn = record("2026-11-28", true, true);
+        let copied_there = record("2026-11-28", false, false);
+        assert!(matches!(age(vec![old.clone(), torn.clone()]), Age::Old(_)));
+        assert!(matches!(age(vec![old, copied_there]), Age::Old(_)));
+        let fresh = record("2026-11-28", true, false);
+        assert!(matches!(age(vec![fresh]), Age::Fresh(_)));
+        let none = age(vec![torn]);
+        assert!(none == Age::NoneGood && none.trouble().is_some());
+    }
 }

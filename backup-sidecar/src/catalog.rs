@@ -22,6 +22,7 @@ use crate::freeze::{self, Freeze, Sight};
 use crate::manifest::{Cause, DatabaseEntry, Manifest};
 use crate::offsite::Upload;
 use crate::retention::{self, Candidate};
+use crate::verify;
 
 /// The catalogue's file.
 pub const FILE: &str = "catalog.json";
@@ -128,6 +129,19 @@ impl Record {
         }
     }
 
+    /// What a proof found in an archive that nobody could look into before.
+    pub fn learn(&mut self, manifest: &Manifest) {
+        self.taken = manifest.created_utc;
+        self.reason = Some(manifest.reason);
+        self.databases.clone_from(&manifest.databases);
+    }
+
+    /// The file is not the one that was proved: of a sealed one that is certain without looking inside.
+    fn changed_size(&mut self, bytes: u64) {
+        self.bad = Some(format!("its size changed from {} to {bytes}", self.bytes));
+        self.bytes = bytes;
+    }
+
     /// Rows of all its databases.
     #[must_use]
     pub fn rows(&self) -> u64 {
@@ -183,10 +197,6 @@ pub struct Catalog {
     /// Uploads in parts that were begun and did not end yet, by file name.
     #[serde(default)]
     pub uploads: BTreeMap<String, Upload>,
-    /// When the schedule was last served, with or without success.
-    pub last_attempt: Option<String>,
-    /// Why the last job failed; absent after a success.
-    pub last_failure: Option<String>,
 }
 
 impl Catalog {
@@ -194,24 +204,26 @@ impl Catalog {
     /// archive that has no record; a sealed one whose record is lost is dated by its name.
     ///
     /// # Errors
-    /// When the directory cannot be read.
+    /// When the directory or the catalogue cannot be read: taken for empty, it would be written over.
     pub fn load(
         dir: &Path,
         zone: &TimeZone,
         read_manifest: impl Fn(&Path) -> anyhow::Result<Manifest>,
     ) -> anyhow::Result<Self> {
-        let stored = fs::read(dir.join(FILE)).ok();
-        let mut catalog: Self = stored
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default();
+        let mut catalog = Self::stored(dir)?;
         let files = archives_in(dir).with_context(|| format!("cannot list {}", dir.display()))?;
         catalog
             .archives
             .retain(|name, _| files.iter().any(|(found, _)| found.to_string() == *name));
         for (name, bytes) in files {
-            let known = catalog.archives.get(&name.to_string());
-            if known.is_some_and(|record| record.bytes == bytes) {
-                continue;
+            match catalog.archives.get_mut(&name.to_string()) {
+                Some(known) if known.bytes == bytes => continue,
+                // What it was is known, and that it is so no more: its record must not be forgotten.
+                Some(known) if name.sealed && known.sha256.is_some() => {
+                    known.changed_size(bytes);
+                    continue;
+                }
+                _ => {}
             }
             let record = match read_manifest(&dir.join(name.to_string())) {
                 Ok(manifest) => Record::of(&manifest, bytes, None),
@@ -220,6 +232,22 @@ impl Catalog {
             catalog.archives.insert(name.to_string(), record);
         }
         Ok(catalog)
+    }
+
+    fn stored(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join(FILE);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(error).context("cannot read catalog.json"),
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(catalog) => Ok(catalog),
+            Err(error) => {
+                keep_unreadable(&path, &bytes, &error).context("cannot set catalog.json aside")?;
+                Ok(Self::default())
+            }
+        }
     }
 
     /// Writes the catalogue.
@@ -246,16 +274,32 @@ impl Catalog {
         all
     }
 
-    /// The newest archive that holds no damage and did not fail its last proof. One that a clock far ahead dated is the
-    /// newest only when there is no other.
+    /// The newest archive that holds no damage and did not fail its last proof, proved or not: whoever restores it proves
+    /// it. One that a clock far ahead dated is the newest only when there is no other.
     #[must_use]
     pub fn latest(&self, now: Timestamp) -> Option<(ArchiveName, &Record)> {
-        let good = || {
+        self.newest(now, is_good)
+    }
+
+    /// The newest archive that was proved whole.
+    #[must_use]
+    pub fn newest_proved(&self, now: Timestamp) -> Option<(ArchiveName, &Record)> {
+        self.newest(now, |name, record| {
+            is_good(name, record) && record.verified.is_some()
+        })
+    }
+
+    fn newest(
+        &self,
+        now: Timestamp,
+        is_wanted: impl Fn(&ArchiveName, &Record) -> bool,
+    ) -> Option<(ArchiveName, &Record)> {
+        let wanted = || {
             let all = self.newest_first().into_iter();
-            all.filter(|(name, record)| is_good(name, record))
+            all.filter(|(name, record)| is_wanted(name, record))
         };
-        let dated = good().find(|(_, record)| !retention::is_ahead(record.taken, now));
-        dated.or_else(|| good().next())
+        let dated = wanted().find(|(_, record)| !retention::is_ahead(record.taken, now));
+        dated.or_else(|| wanted().next())
     }
 
     /// What retention judges.
@@ -265,7 +309,8 @@ impl Catalog {
             .newest_first()
             .into_iter()
             .map(|(name, record)| Candidate {
-                good: is_good(&name, record) && (record.verified.is_some() || name.sealed),
+                good: is_good(&name, record) && record.verified.is_some(),
+                unproved: is_good(&name, record) && record.verified.is_none(),
                 name: name.to_string(),
                 taken: record.taken,
             });
@@ -315,6 +360,24 @@ fn is_good(name: &ArchiveName, record: &Record) -> bool {
     !name.damaged && record.bad.is_none()
 }
 
+/// A copy of a catalogue that is not readable, named by its own time: whoever looks again makes no second one.
+fn keep_unreadable(path: &Path, bytes: &[u8], error: &serde_json::Error) -> anyhow::Result<()> {
+    let written = Timestamp::try_from(fs::metadata(path)?.modified()?)?;
+    let name = format!("{FILE}.bad-{}", written.strftime("%Y%m%dT%H%M%SZ"));
+    let aside = path.with_file_name(&name);
+    if aside.try_exists()? {
+        return Ok(());
+    }
+    publish::write(&aside, bytes, 0o666)?;
+    tracing::error!(
+        event = "catalog.unreadable",
+        error = %error,
+        kept = name,
+        "the catalogue is not readable; it was kept under another name and is rebuilt from the archives"
+    );
+    Ok(())
+}
+
 fn unreadable(name: &ArchiveName, bytes: u64, zone: &TimeZone, error: &anyhow::Error) -> Record {
     Record {
         taken: name.taken(zone),
@@ -322,8 +385,9 @@ fn unreadable(name: &ArchiveName, bytes: u64, zone: &TimeZone, error: &anyhow::E
         bytes,
         sha256: None,
         verified: None,
-        // Nobody can look into a sealed archive without its identity: that is no fault of the archive.
-        bad: (!name.sealed).then(|| format!("{error:#}")),
+        // Nobody can look into a sealed archive without its identity: that is no fault of the archive, and a disk that
+        // refused for a moment is none either.
+        bad: (!name.sealed && !verify::is_hindered(error)).then(|| format!("{error:#}")),
         databases: Vec::new(),
         offsite: None,
     }

@@ -20,7 +20,7 @@ use crate::lock::JobLock;
 use crate::manifest::Cause;
 use crate::resident::{self, Sidecar};
 use crate::watch::Watch;
-use crate::{accept, drill, lock, prune, report, restore, table, verify};
+use crate::{accept, drill, lock, offsite, prune, report, restore, table, verify};
 
 /// Consistent, verified backups of SQLite databases that are being written, and their restore.
 #[derive(Parser)]
@@ -165,16 +165,20 @@ fn locked(config: &Config) -> anyhow::Result<JobLock> {
 
 fn backup(config: &Config, watch: &Watch) -> anyhow::Result<Answer> {
     let result = job::run(config, Cause::Manual, watch);
-    report::conclude(config, Cause::Manual, &result);
+    report::conclude(config, Cause::Manual, &result, watch);
     match result.map_err(|failure| {
         failure
             .source
             .context(format!("the step {} failed", failure.stage))
     })? {
-        Outcome::Published(done) => Ok(Answer {
-            text: report::published(&done),
-            is_good: done.manifest.is_sound(),
-        }),
+        Outcome::Published(done) => {
+            let mut text = report::published(&done);
+            report::add_copies(&mut text, &offsite::Round::whole(config, watch));
+            Ok(Answer {
+                text,
+                is_good: done.manifest.is_sound(),
+            })
+        }
         Outcome::NoDatabaseYet => anyhow::bail!(
             "there is no database in {} yet: start the bot first",
             config.sources.data.display()
@@ -197,6 +201,7 @@ fn list(config: &Config, json: bool) -> anyhow::Result<Answer> {
 fn verify_all(config: &Config, names: &[String], watch: &Watch) -> anyhow::Result<Answer> {
     let _lock = locked(config)?;
     let mut catalog = prune::load(config)?;
+    let before = catalog.clone();
     let keys = prune::keys(config)?;
     let wanted = if names.is_empty() {
         catalog
@@ -230,6 +235,7 @@ fn verify_all(config: &Config, names: &[String], watch: &Watch) -> anyhow::Resul
             Ok(()) if is_closed => "sealed".to_owned(),
             Ok(()) if name.damaged => "damaged".to_owned(),
             Ok(()) => "ok".to_owned(),
+            Err(error) if verify::is_hindered(error) => format!("{error:#}"),
             Err(error) => format!("BAD: {error:#}"),
         };
         is_good &= result.is_ok();
@@ -237,7 +243,10 @@ fn verify_all(config: &Config, names: &[String], watch: &Watch) -> anyhow::Resul
         writeln!(text, "{name}  {word}").ok();
         prune::note(&mut catalog, &name, result);
     }
-    catalog.save(&config.backup_dir)?;
+    // On a full disk, where nothing could be proved, that is what is told.
+    if catalog != before {
+        catalog.save(&config.backup_dir)?;
+    }
     let newest = catalog
         .latest(time::now())
         .map_or_else(|| "-".to_owned(), |(name, _)| name.to_string());

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use daemon_kit::segments::SegmentName;
@@ -21,6 +22,9 @@ pub struct Sources {
     pub config: Option<PathBuf>,
     /// The logs, when they are wanted.
     pub logs: Option<PathBuf>,
+    /// Directories of archives and logs: wherever they lie, they are left out, or each archive would hold all earlier
+    /// ones.
+    pub apart: Vec<PathBuf>,
 }
 
 /// One file that belongs into the archive.
@@ -56,6 +60,25 @@ pub struct Collection {
     pub files: Vec<Found>,
     /// What was left out and should be known.
     pub notes: Vec<String>,
+    apart: Vec<Identity>,
+}
+
+/// Device and inode: a directory is the same under another path, and in a container under another mount.
+type Identity = (u64, u64);
+
+fn identity(dir: &Path) -> io::Result<Identity> {
+    fs::metadata(dir).map(|facts| (facts.dev(), facts.ino()))
+}
+
+impl Collection {
+    fn without(apart: &[PathBuf]) -> Self {
+        // One that is not there, nobody meets.
+        let apart = apart.iter().filter_map(|dir| identity(dir).ok()).collect();
+        Self {
+            apart,
+            ..Self::default()
+        }
+    }
 }
 
 /// Walks the directories. Must not run while this process has a database open: closing a database file that SQLite
@@ -64,7 +87,7 @@ pub struct Collection {
 /// # Errors
 /// When the data directory cannot be read; the others may be missing.
 pub fn collect(sources: &Sources) -> io::Result<Collection> {
-    let mut found = Collection::default();
+    let mut found = Collection::without(&sources.apart);
     walk(&sources.data, "data", 0, is_data, &mut found)?;
     visit(sources.config.as_deref(), "config", is_config, &mut found);
     visit(sources.logs.as_deref(), "logs", is_log, &mut found);
@@ -121,7 +144,13 @@ fn walk(
         let path = format!("{room}/{name}");
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            if depth < MAX_DEPTH {
+            let is_apart = !found.apart.is_empty()
+                && identity(&entry.path()).is_ok_and(|dir| found.apart.contains(&dir));
+            if is_apart {
+                found
+                    .notes
+                    .push(format!("{path}: a directory of archives or logs, left out"));
+            } else if depth < MAX_DEPTH {
                 walk(&entry.path(), &path, depth + 1, wanted, found)?;
             } else {
                 found.notes.push(format!("{path}: too deep, left out"));
@@ -303,6 +332,7 @@ mod tests {
             data: root.path().join("data"),
             config: Some(root.path().join("config")),
             logs: Some(root.path().join("logs")),
+            apart: Vec::new(),
         })
         .unwrap();
         let paths = |list: &[Found]| {
@@ -335,10 +365,40 @@ mod tests {
             data: root.path().to_owned(),
             config: Some(root.path().join("nowhere")),
             logs: None,
+            apart: Vec::new(),
         };
         assert!(collect(&sources).unwrap().files.is_empty());
         sources.data = root.path().join("nowhere");
         assert!(collect(&sources).is_err());
+    }
+
+    #[test]
+    fn archives_below_the_data_are_not_archived_again() {
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("data");
+        let database = [SQLITE_MAGIC.as_slice(), &[0; 100]].concat();
+        for name in ["backups/backup_1", "deep/logs/bot.log", "other/x.db"] {
+            let path = data.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, &database).unwrap();
+        }
+        // They are known under other names as well.
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink(data.join("backups"), &link).unwrap();
+        let mut sources = Sources {
+            data: data.clone(),
+            config: None,
+            logs: Some(data.join("deep/logs")),
+            apart: vec![link, data.join("other/../deep/logs"), data.join("nowhere")],
+        };
+        let found = collect(&sources).unwrap();
+        assert_eq!(found.databases.len(), 1, "{found:?}");
+        assert_eq!(found.databases[0].path, "data/other/x.db");
+        let paths: Vec<_> = found.files.iter().map(|file| &*file.path).collect();
+        assert_eq!(paths, ["logs/bot.log"]);
+        assert_eq!(found.notes.len(), 2, "{:?}", found.notes);
+        sources.apart.clear();
+        assert_eq!(collect(&sources).unwrap().databases.len(), 3);
     }
 
     #[test]

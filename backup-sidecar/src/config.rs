@@ -1,6 +1,6 @@
 //! This room holds the configuration: complete and valid before anything is opened.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use daemon_kit::boot::Place;
 use daemon_kit::env::Env;
@@ -121,13 +121,22 @@ impl Config {
             yearly: keep("BACKUP_KEEP_YEARLY"),
             last: env.number("BACKUP_KEEP_LAST", 3, 1..=10_000),
         };
+        let data = env.path("DATA_DIR", "./data");
+        let backup_dir = env.path("BACKUP_DIR", "./backups");
+        refuse_same(env, &data, &backup_dir);
+        let remote = remote(env);
+        let mut apart = vec![backup_dir.clone(), log.dir.clone()];
+        if let Some(Target::Directory(copies)) = remote.as_ref().map(|remote| &remote.target) {
+            apart.push(copies.clone());
+        }
         Self {
             sources: Sources {
-                data: env.path("DATA_DIR", "./data"),
+                data,
                 config: Some(PathBuf::from(CONFIG_DIR)),
                 logs: include_logs.then(|| log.dir.clone()),
+                apart,
             },
-            backup_dir: env.path("BACKUP_DIR", "./backups"),
+            backup_dir,
             schedule: schedule(env, "BACKUP_SCHEDULE", "0 2 * * *"),
             on_start: on_start(env),
             drill: schedule(env, "BACKUP_DRILL_SCHEDULE", "0 4 1 * *"),
@@ -136,7 +145,7 @@ impl Config {
             min_free_bytes: env.mebibytes("BACKUP_MIN_FREE", 512, 0..=1 << 30),
             recipients: recipients(env),
             identity_file: env.optional_path("BACKUP_AGE_IDENTITY_FILE"),
-            remote: remote(env),
+            remote,
             ping_url: ping_url(env),
             extra_ca: env.extra_ca(),
             zone: env.zone(),
@@ -161,6 +170,18 @@ impl Config {
             place("backups", &self.backup_dir, false, self.min_free_bytes),
             place("logs", &self.log.dir, false, 0),
         ]
+    }
+}
+
+/// Archives among the data would be archived again and again. In a directory of their own below it they are left out.
+fn refuse_same(env: &mut Env, data: &Path, backup_dir: &Path) {
+    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if whole(data) == whole(backup_dir) {
+        let expected = Text::new(
+            "DATA_DIR とは別のフォルダを指定してください",
+            "must be another directory than DATA_DIR",
+        );
+        env.problem("BACKUP_DIR", expected, "./backups");
     }
 }
 
@@ -352,6 +373,16 @@ mod tests {
                 "{name}: {problems:?}"
             );
         }
+    }
+
+    #[test]
+    fn archives_lie_apart_from_the_data() {
+        let problems = read(&[("DATA_DIR", "./data"), ("BACKUP_DIR", "data/")]);
+        let problems = problems.err().unwrap();
+        assert!(problems[0].contains("BACKUP_DIR"), "{problems:?}");
+        let config = read(&[("BACKUP_DIR", "data/backups"), ("LOG_DIR", "data/logs")]);
+        let apart = config.ok().unwrap().sources.apart;
+        assert_eq!(apart, [Path::new("data/backups"), Path::new("data/logs")]);
     }
 
     #[test]

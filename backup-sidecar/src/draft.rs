@@ -99,7 +99,9 @@ pub fn write(
             .join()
             .map_err(|_| anyhow!("the examination of a database panicked"))?;
         let pending = written?;
-        manifest.databases = examined?;
+        let (databases, unchecked) = examined?;
+        manifest.databases = databases;
+        manifest.notes.extend(unchecked);
         manifest.files.clone_from(&pending.files);
         pending.finish(&manifest)
     })?;
@@ -137,16 +139,22 @@ fn open(path: &Path) -> anyhow::Result<File> {
     File::open(path).with_context(|| format!("cannot open {}", path.display()))
 }
 
-fn examine(found: &Collection, copies: &[Copy]) -> anyhow::Result<Vec<DatabaseEntry>> {
+fn examine(
+    found: &Collection,
+    copies: &[Copy],
+) -> anyhow::Result<(Vec<DatabaseEntry>, Vec<String>)> {
+    let mut notes = Vec::new();
     let pairs = found.databases.iter().zip(copies);
     let entries = pairs.map(|(database, copy)| {
-        let mut entry = verify::examine(copy.file(), &database.path)?;
+        let (mut entry, unchecked) = verify::look(copy.file(), &database.path)?;
+        notes.extend(unchecked);
         if let Some(damage) = &copy.damage {
             entry.integrity.clone_from(damage);
         }
         Ok(entry)
     });
-    entries.collect()
+    let entries = entries.collect::<anyhow::Result<_>>()?;
+    Ok((entries, notes))
 }
 
 fn manifest_bound(found: &Collection, copies: &[Copy]) -> usize {
@@ -159,6 +167,9 @@ fn manifest_bound(found: &Collection, copies: &[Copy]) -> usize {
         .sum();
     archive::manifest_bound(all().count(), path_bytes, copies.len(), schema)
         + notes
+        // What could not be checked in each database.
+        + copies.len() * 2_048
+        + found.databases.iter().map(|found| found.path.len() * 6).sum::<usize>()
         + files::NEWCOMERS * files::NEWCOMER_BYTES
         + found.files.len() * 64
 }

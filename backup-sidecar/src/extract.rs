@@ -12,7 +12,7 @@ use crate::manifest::Manifest;
 use crate::restore;
 use crate::unpack::{Manner, unpack};
 use crate::watch::Watch;
-use crate::{lock, prune};
+use crate::{forgotten, lock, prune};
 
 /// How extracted folders begin.
 pub const PREFIX: &str = "extracted-";
@@ -42,6 +42,7 @@ pub fn run(
     let manner = Manner {
         data_only: false,
         mode: 0o666,
+        spare_bytes: config.min_free_bytes,
     };
     let keys = prune::keys(config)?;
     let laid_out = unpack(&archive, &scratch, manner, keys.as_ref(), watch).and_then(|manifest| {
@@ -57,11 +58,13 @@ pub fn run(
     Ok((target, manifest))
 }
 
-/// Removes extracted folders that are old, or all of them when somebody asked to be forgotten; tells how many.
+/// Removes extracted folders that are old, or older than the last request to be forgotten; tells how many. Whoever saw
+/// that request first: the time of the copy beside the archives says when it came.
 ///
 /// # Errors
 /// When the directory cannot be read or a folder not removed.
-pub fn clear(dir: &Path, now: Timestamp, all: bool) -> anyhow::Result<usize> {
+pub fn clear(dir: &Path, now: Timestamp) -> anyhow::Result<usize> {
+    let asked = forgotten::last_asked(dir)?;
     let mut gone = 0;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -75,7 +78,8 @@ pub fn clear(dir: &Path, now: Timestamp, all: bool) -> anyhow::Result<usize> {
         let Some(made) = made.filter(|_| is_named) else {
             continue;
         };
-        if all || now.duration_since(made) > STAYS {
+        let is_overtaken = asked.is_some_and(|asked| made < asked);
+        if is_overtaken || now.duration_since(made) > STAYS {
             fs::remove_dir_all(entry.path())
                 .with_context(|| format!("cannot remove {}", entry.path().display()))?;
             gone += 1;
@@ -104,9 +108,33 @@ mod tests {
                 fs::write(folder.join(MARKER), marker).unwrap();
             }
         }
-        assert_eq!(clear(dir.path(), now, false).unwrap(), 1);
+        assert_eq!(clear(dir.path(), now).unwrap(), 1);
         assert!(!dir.path().join("extracted-a").exists());
-        assert_eq!(clear(dir.path(), now, true).unwrap(), 1);
+        assert!(dir.path().join("extracted-b").exists());
         assert!(dir.path().join("extracted-mine").exists() && dir.path().join("photos").exists());
+    }
+
+    #[test]
+    fn folders_older_than_a_request_to_forget_go_whoever_saw_it_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, backups) = (dir.path().join("data"), dir.path().join("backups"));
+        let folder = |name: &str, made: Timestamp| {
+            let folder = backups.join(name);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(MARKER), made.to_string()).unwrap();
+        };
+        let now = daemon_kit::time::now();
+        let hour = SignedDuration::from_hours(1);
+        folder("extracted-before", now - hour);
+        assert_eq!(clear(&backups, now).unwrap(), 0);
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join(forgotten::FILE), "{\"user\":1}\n").unwrap();
+        // A job copies the request; the chores after it find nothing new.
+        assert!(forgotten::copy(&data, &backups).unwrap());
+        assert!(!forgotten::copy(&data, &backups).unwrap());
+        folder("extracted-after", now + hour);
+        assert_eq!(clear(&backups, now + hour).unwrap(), 1);
+        assert!(!backups.join("extracted-before").exists());
+        assert!(backups.join("extracted-after").exists());
     }
 }

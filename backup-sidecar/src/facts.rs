@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::offsite;
 use crate::retention::Policy;
 use crate::schedule::Schedule;
 
@@ -31,7 +32,7 @@ pub struct Facts {
     scheduled: bool,
     /// Whether nothing is deleted until the owner accepts an archive.
     frozen: bool,
-    /// Days after which copies off-site are gone at the latest; none: there are no copies.
+    /// Days after which copies off-site are gone at the latest, unless nothing is deleted; none: there are no copies.
     remote_days: Option<u32>,
 }
 
@@ -50,7 +51,7 @@ impl Facts {
             remote_days: config
                 .remote
                 .as_ref()
-                .map(|remote| remote.retention_days.saturating_add(gap)),
+                .map(|remote| longest_days(&offsite::policy(config, remote), gap)),
         }
     }
 }
@@ -132,6 +133,29 @@ mod tests {
         yearly: 0,
     };
 
+    fn remote_config(days: &str, last: &str) -> Config {
+        let mut env = daemon_kit::env::Env::from_map([
+            ("BACKUP_REMOTE_URL", "file:///mnt/usb"),
+            ("BACKUP_REMOTE_RETENTION_DAYS", days),
+            ("BACKUP_KEEP_LAST", last),
+            ("BACKUP_SCHEDULE", "0 2 * * *"),
+        ]);
+        Config::read(&mut env)
+    }
+
+    fn remote_policy(days: &str, last: &str) -> Policy {
+        let config = remote_config(days, last);
+        offsite::policy(&config, config.remote.as_ref().unwrap())
+    }
+
+    #[test]
+    fn the_floor_counts_off_site_as_well() {
+        let now: Timestamp = "2026-11-28T03:00:00Z".parse().unwrap();
+        let days = |days, last| Facts::of(&remote_config(days, last), false, now).remote_days;
+        assert_eq!(days("30", "3"), Some(31));
+        assert_eq!(days("5", "40"), Some(41));
+    }
+
     fn days(policy: &Policy, schedule: &str) -> u32 {
         let now: Timestamp = "2026-11-28T03:00:00Z".parse().unwrap();
         let schedule = Schedule::parse(schedule).unwrap();
@@ -159,34 +183,42 @@ mod tests {
         assert_eq!(days(&none, "0 2 * * *"), 2);
     }
 
-    /// The rules themselves, run day by day, never keep an archive longer than is said.
+    /// The rules themselves, run after run, never keep an archive longer than is said: neither here nor off-site.
     #[test]
     fn the_plan_never_keeps_longer_than_is_said() {
         use crate::retention::{Candidate, plan};
         let start: Timestamp = "2026-01-01T02:00:00Z".parse().unwrap();
-        let day = |n: u32| start + SignedDuration::from_hours(24 * i64::from(n));
-        for policy in [
-            DAILY,
-            Policy {
-                daily: 10,
-                weekly: 4,
-                ..DAILY
-            },
-            Policy {
-                days: 0,
-                last: 2,
-                monthly: 3,
-                ..DAILY
-            },
+        let many = Policy {
+            daily: 10,
+            weekly: 4,
+            ..DAILY
+        };
+        let monthly = Policy {
+            days: 0,
+            last: 2,
+            monthly: 3,
+            ..DAILY
+        };
+        // Copies have days and a floor alone; where runs are rare, the floor outlives the days.
+        let remote = remote_policy("30", "40");
+        for (policy, gap) in [
+            (DAILY, 1),
+            (many, 1),
+            (monthly, 1),
+            (remote.clone(), 1),
+            (remote, 7),
+            (remote_policy("1", "3"), 31),
         ] {
-            let said = longest_days(&policy, 1);
+            let said = longest_days(&policy, gap);
             let mut kept: Vec<Candidate> = Vec::new();
             for n in 0..400 {
-                let now = day(n);
+                let days = i64::from(n) * i64::from(gap);
+                let now = start + SignedDuration::from_hours(24 * days);
                 kept.push(Candidate {
                     name: format!("a{n:04}"),
                     taken: now,
                     good: true,
+                    unproved: false,
                 });
                 let verdicts = plan(&kept, &policy, &TimeZone::UTC, now, false);
                 let goes = |name: &str| {
@@ -198,7 +230,7 @@ mod tests {
                 let oldest = now.duration_since(kept[0].taken).as_hours() / 24;
                 assert!(
                     oldest <= i64::from(said),
-                    "{policy:?}: {oldest} days, said {said}"
+                    "{policy:?} every {gap}: {oldest} days, said {said}"
                 );
             }
         }

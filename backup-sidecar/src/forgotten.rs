@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use daemon_kit::publish;
+use jiff::Timestamp;
 
 /// The bot's file of requests to forget.
 pub const FILE: &str = "forgotten.jsonl";
@@ -18,6 +19,20 @@ pub const FILE: &str = "forgotten.jsonl";
 /// When a file cannot be read or written.
 pub fn copy(data: &Path, backups: &Path) -> anyhow::Result<bool> {
     merge(&[&data.join(FILE)], &backups.join(FILE), 0o666)
+}
+
+/// When the last request came, as the copy beside the archives tells: it is written only when it grows.
+///
+/// # Errors
+/// When it cannot be looked at.
+pub fn last_asked(backups: &Path) -> anyhow::Result<Option<Timestamp>> {
+    let path = backups.join(FILE);
+    let facts = match fs::metadata(&path) {
+        Ok(facts) => facts,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot see {}", path.display())),
+    };
+    Ok(Some(Timestamp::try_from(facts.modified()?)?))
 }
 
 /// Merges the lines of all `sources` into `target`; tells whether it changed.

@@ -18,7 +18,7 @@ use crate::freeze::Freeze;
 use crate::manifest::{Cause, Manifest};
 use crate::snapshot::Copy;
 use crate::watch::Watch;
-use crate::{forgotten, lock, offsite, prune, room, snapshot};
+use crate::{forgotten, lock, prune, room, snapshot};
 
 /// How long a job waits for another one.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -58,6 +58,14 @@ pub struct Failure {
     pub stage: Stage,
     /// What was wrong.
     pub source: anyhow::Error,
+}
+
+impl Failure {
+    /// Whether another job was at work: no fault, only a matter of time.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.source.is::<lock::Busy>()
+    }
 }
 
 /// How a job ended that did not fail.
@@ -138,7 +146,6 @@ pub fn run(config: &Config, cause: Cause, watch: &Watch) -> Result<Outcome, Fail
     catalog.save(&config.backup_dir).at(Stage::Publish)?;
 
     let pruned = prune::carry_out(config, &mut catalog, time::now()).at(Stage::Retain)?;
-    offsite::follow(config, &mut catalog, watch);
     catalog.save(&config.backup_dir).at(Stage::Retain)?;
     watch.finish();
     Ok(Outcome::Published(Box::new(Published {

@@ -5,11 +5,11 @@ use daemon_kit::{publish, time};
 use jiff::Timestamp;
 
 use crate::archive;
-use crate::catalog::{ArchiveName, Catalog};
+use crate::catalog::{ArchiveName, Catalog, Record};
 use crate::config::Config;
 use crate::retention::{self, Verdict};
 use crate::seal::Identities;
-use crate::verify;
+use crate::verify::{self, NotProved};
 use crate::watch::Watch;
 
 /// The keys that open sealed archives, when the owner lent them.
@@ -40,33 +40,65 @@ pub fn load(config: &Config) -> anyhow::Result<Catalog> {
 /// after the catalogue was lost. The caller holds the lock.
 ///
 /// # Errors
-/// When the directory cannot be read, or the job is to stop.
+/// When the directory or the catalogue cannot be read, or the job is to stop.
 pub fn load_proved(config: &Config, watch: &Watch) -> anyhow::Result<Catalog> {
     let mut catalog = load(config)?;
+    let before = catalog.clone();
+    let keys = keys(config).ok().flatten();
     let unproved: Vec<ArchiveName> = catalog
         .newest_first()
         .into_iter()
-        .filter(|(name, record)| record.verified.is_none() && record.bad.is_none() && !name.sealed)
+        .filter(|(name, record)| {
+            // Without its hash a sealed one cannot be proved again when the key is gone.
+            let lacks_hash = name.sealed && record.sha256.is_none();
+            let is_open = record.bad.is_none() && (record.verified.is_none() || lacks_hash);
+            is_open && can_prove(name, record, keys.as_ref())
+        })
         .map(|(name, _)| name)
         .collect();
-    if unproved.is_empty() {
-        return Ok(catalog);
-    }
     for name in unproved {
-        let result = verify::whole(
-            &config.backup_dir.join(name.to_string()),
-            &config.backup_dir,
-            None,
-            watch,
-        );
+        let result = prove(config, &mut catalog, &name, keys.as_ref(), watch);
         watch.advance(0)?;
-        note(&mut catalog, &name, result.map(|_| ()));
+        note(&mut catalog, &name, result);
     }
-    catalog.save(&config.backup_dir)?;
+    // A full disk must not keep the room from being made that mends it.
+    if catalog != before {
+        catalog.save(&config.backup_dir)?;
+    }
     Ok(catalog)
 }
 
-/// Writes the result of a proof into the catalogue.
+/// Whether there is a way to prove an archive: inside a sealed one nobody looks without its key.
+fn can_prove(name: &ArchiveName, record: &Record, keys: Option<&Identities>) -> bool {
+    !name.sealed || record.sha256.is_some() || keys.is_some()
+}
+
+/// Proves one archive by its hash where that is known, and from its bytes alone where it is not; what is found is then
+/// known.
+fn prove(
+    config: &Config,
+    catalog: &mut Catalog,
+    name: &ArchiveName,
+    keys: Option<&Identities>,
+    watch: &Watch,
+) -> anyhow::Result<()> {
+    let path = config.backup_dir.join(name.to_string());
+    let Some(record) = catalog.archives.get_mut(&name.to_string()) else {
+        return Ok(());
+    };
+    if record.sha256.is_some() || !can_prove(name, record, keys) {
+        return verify::sealed(&path, record.sha256.as_deref(), watch);
+    }
+    let manifest = verify::whole(&path, &config.backup_dir, keys, watch)?;
+    record.learn(&manifest);
+    // The next proof of a sealed one needs no key then.
+    if name.sealed {
+        record.sha256 = Some(archive::hash_file(&path, watch).context(NotProved)?);
+    }
+    Ok(())
+}
+
+/// Writes the result of a proof into the catalogue. Where nothing was proved, the record stays what it was.
 pub fn note(catalog: &mut Catalog, name: &ArchiveName, result: anyhow::Result<()>) {
     let Some(record) = catalog.archives.get_mut(&name.to_string()) else {
         return;
@@ -75,6 +107,10 @@ pub fn note(catalog: &mut Catalog, name: &ArchiveName, result: anyhow::Result<()
         Ok(()) => {
             record.verified = Some(time::now().to_string());
             record.bad = None;
+        }
+        Err(error) if verify::is_hindered(&error) => {
+            let reason = format!("{error:#}");
+            tracing::warn!(event = "verify.hindered", archive = %name, reason, "an archive could not be proved; what is known of it stays");
         }
         Err(error) => {
             let reason = format!("{error:#}");
@@ -125,23 +161,30 @@ pub fn carry_out(
     Ok(gone)
 }
 
-/// Reads the newest archive back before anything older goes: what was proved once may have rotted since.
+/// Reads the newest archive back before anything older goes: what was proved once may have rotted since. The caller
+/// saves the catalogue.
 ///
 /// # Errors
-/// When the catalogue cannot be written.
+/// When the newest one that was proved before cannot be read now, or the job is to stop.
 pub fn prove_newest(config: &Config, catalog: &mut Catalog, watch: &Watch) -> anyhow::Result<()> {
-    while let Some((name, record)) = catalog.latest(time::now()) {
-        let path = config.backup_dir.join(name.to_string());
-        let result = match &record.sha256 {
-            Some(expected) => verify::sealed(&path, Some(expected), watch),
-            None if name.sealed => Ok(()),
-            None => verify::whole(&path, &config.backup_dir, None, watch).map(|_| ()),
-        };
-        let is_whole = result.is_ok();
-        note(catalog, &name, result);
-        if is_whole {
-            break;
+    let keys = keys(config).ok().flatten();
+    let now = time::now();
+    while let Some(name) = catalog.newest_proved(now).map(|(name, _)| name) {
+        let result = prove(config, catalog, &name, keys.as_ref(), watch);
+        watch.advance(0)?;
+        match result {
+            Err(error) if verify::is_hindered(&error) => {
+                return Err(error.context(format!("nothing is deleted before {name} is proved")));
+            }
+            Ok(()) => {
+                note(catalog, &name, Ok(()));
+                break;
+            }
+            failed => note(catalog, &name, failed),
         }
     }
-    catalog.save(&config.backup_dir)
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,28 @@
 //! This room tells how a job ended: one log line, one ping, and sentences for people in both languages.
 
-use daemon_kit::text::{Language, Text};
+use daemon_kit::text::Text;
 use secrecy::SecretString;
 
 use crate::config::Config;
 use crate::freeze::Freeze;
 use crate::job::{Failure, Outcome, Published};
 use crate::manifest::{Cause, Manifest};
+use crate::offsite::Round;
 use crate::restore::{BotRuns, Restored};
+use crate::watch::Watch;
 use crate::web::Web;
 
-/// Logs a job's end and tells the dead man's switch.
-pub fn conclude(config: &Config, cause: Cause, result: &Result<Outcome, Failure>) {
+/// Logs a job's end and tells the dead man's switch. What is no fault is not told as one: that the program ends, or that
+/// another job is at work; whoever wanted the backup tries again.
+pub fn conclude(config: &Config, cause: Cause, result: &Result<Outcome, Failure>, watch: &Watch) {
     match result {
+        Err(_) if watch.is_stopping() => {
+            tracing::info!(
+                event = "backup.stopped",
+                "the program ends before the backup was done; the next start makes it"
+            );
+        }
+        Err(failure) if failure.is_busy() => {}
         Ok(Outcome::Published(done)) => {
             log_published(cause, done);
             let trouble = (!done.manifest.is_sound()).then(|| "the database is damaged".to_owned());
@@ -166,6 +176,25 @@ pub fn published(done: &Published) -> Text {
     text
 }
 
+/// Adds how the copying off-site went, where there was any.
+pub fn add_copies(text: &mut Text, round: &Round) {
+    let copied = round.copied();
+    if copied > 0 {
+        add(
+            text,
+            &format!("別の場所への写し: {copied} 個。読み返して確認済みです。\n"),
+            &format!("Copied off-site and read back: {copied}.\n"),
+        );
+    }
+    if let Some(trouble) = round.trouble() {
+        add(
+            text,
+            &format!("別の場所にはまだ写せていません ({trouble})。あとでもう一度試します。\n"),
+            &format!("Not copied off-site yet ({trouble}); it is tried again later.\n"),
+        );
+    }
+}
+
 /// What a restore did, for people.
 #[must_use]
 pub fn restored(done: &Restored) -> Text {
@@ -250,10 +279,4 @@ pub fn bytes(count: u64) -> String {
         unit += 1;
     }
     format!("{value:.1} {}", UNITS[unit])
-}
-
-/// A sentence in the owner's language.
-#[must_use]
-pub fn say(text: &Text, language: Language) -> String {
-    text.in_language(language).to_owned()
 }

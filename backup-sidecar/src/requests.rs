@@ -50,15 +50,34 @@ impl Request {
             .is_ok();
         (wanted == "latest" || is_archive).then(|| make(wanted.to_owned()))
     }
+
+    /// Whether the data and the newest archive belong together again afterwards.
+    fn renews(&self) -> bool {
+        matches!(self, Self::Backup | Self::Restore(_))
+    }
 }
 
-/// Serves every request that is there; tells whether one was served.
+/// What was served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Served {
+    /// Nothing was asked for.
+    Nothing,
+    /// Requests that changed neither the data nor the archives, or failed.
+    Something,
+    /// A backup or a restore.
+    Renewal,
+}
+
+/// Serves every request that is there.
 ///
 /// # Errors
 /// When the directory cannot be read.
-pub fn serve(config: &Config, watch: &Watch) -> anyhow::Result<bool> {
-    let mut served = false;
+pub fn serve(config: &Config, watch: &Watch) -> anyhow::Result<Served> {
+    let mut served = Served::Nothing;
     for (name, request) in waiting(&config.backup_dir)? {
+        if watch.is_stopping() {
+            break;
+        }
         let running = config.backup_dir.join(format!("{RUNNING}{name}"));
         if let Err(error) = publish::rename(&config.backup_dir.join(&name), &running) {
             tracing::warn!(event = "request.refused", request = name, %error, "a request could not be claimed");
@@ -69,9 +88,17 @@ pub fn serve(config: &Config, watch: &Watch) -> anyhow::Result<bool> {
             request = name,
             "a request folder was found"
         );
-        let result = carry_out(config, &request, watch);
+        let mut result = carry_out(config, &request, watch);
+        if result.is_err() && watch.is_stopping() {
+            result = Err(interrupted());
+        }
         finish(config, &name, &running, &result);
-        served = true;
+        let renews = result.is_ok() && request.renews();
+        served = served.max(if renews {
+            Served::Renewal
+        } else {
+            Served::Something
+        });
     }
     Ok(served)
 }
@@ -88,18 +115,22 @@ pub fn close_interrupted(config: &Config) -> anyhow::Result<()> {
         else {
             continue;
         };
-        let text = Text::new(
-            "途中で中断されました。一覧 (list) やデータを確かめてから、必要ならもう一度フォルダを作ってください。復元の途中だった場合は、起動時に完了しています。\n",
-            "It was interrupted. Look at the result first; if it is still wanted, make the folder again. A restore that had begun was completed at the start.\n",
-        );
         finish(
             config,
             request,
             &config.backup_dir.join(&name),
-            &Err(anyhow::anyhow!(Interrupted(text))),
+            &Err(interrupted()),
         );
     }
     Ok(())
+}
+
+fn interrupted() -> anyhow::Error {
+    let text = Text::new(
+        "途中で中断されました。一覧 (list) やデータを確かめてから、必要ならもう一度フォルダを作ってください。復元の途中だった場合は、次の起動で完了します。\n",
+        "It was interrupted. Look at the result first; if it is still wanted, make the folder again. A restore that had begun is completed by the next start.\n",
+    );
+    anyhow::anyhow!(Interrupted(text))
 }
 
 #[derive(Debug)]
@@ -149,7 +180,7 @@ fn is_empty(folder: &Path) -> bool {
 fn carry_out(config: &Config, request: &Request, watch: &Watch) -> anyhow::Result<Text> {
     if *request == Request::Backup {
         let result = job::run(config, Cause::Request, watch);
-        report::conclude(config, Cause::Request, &result);
+        report::conclude(config, Cause::Request, &result, watch);
         return match result? {
             Outcome::Published(done) => Ok(report::published(&done)),
             Outcome::NoDatabaseYet => {

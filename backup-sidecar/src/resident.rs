@@ -3,26 +3,29 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::Context;
 use daemon_kit::boot::{House, Identity, KitSettings, Resident, build_info};
 use daemon_kit::doctor::Finding;
 use daemon_kit::env::Env;
 use daemon_kit::{publish, time};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::catalog::Drill;
+use crate::advice::Age;
+use crate::catalog::{Catalog, Drill};
 use crate::config::{Config, OnStart, SERVICE};
 use crate::job::{self, Outcome};
 use crate::manifest::Cause;
+use crate::requests::Served;
 use crate::watch::Watch;
 use crate::{
-    advice, collect, drill, extract, facts, forgotten, lock, offsite, prune, report, requests,
-    restore, verify,
+    advice, collect, drill, extract, facts, forgotten, lock, prune, report, requests, restore,
+    verify,
 };
 
+mod copies;
 mod readme;
 mod timer;
 
+use copies::Copies;
 use timer::Timer;
 
 /// The longest pause between two looks.
@@ -31,8 +34,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// What is looked at only now and then.
 const CHORES_EVERY: SignedDuration = SignedDuration::from_mins(1);
 
-/// How often copies that could not be made are tried again.
-const OFFSITE_EVERY: SignedDuration = SignedDuration::from_hours(1);
+/// How often the same complaint is told.
+const REPEAT_EVERY: SignedDuration = SignedDuration::from_hours(1);
+
+/// The pause while there is more to do.
+const SOON: Duration = Duration::from_millis(200);
 
 /// The program behind `run`.
 pub struct Sidecar;
@@ -85,10 +91,14 @@ struct Rounds {
     config: Config,
     house: House,
     timer: Timer,
+    /// When the newest archive was taken, as of the last look at the catalogue.
+    newest_taken: Option<Timestamp>,
     waits_for_database: bool,
     trouble: Trouble,
     next_chores: Timestamp,
-    next_offsite: Timestamp,
+    copies: Copies,
+    /// It was told that another job keeps the backup waiting.
+    is_held_up: bool,
     announced: Option<Timestamp>,
     /// What `healthcheck` finds beside the heartbeat.
     noted: String,
@@ -130,6 +140,9 @@ impl Rounds {
             .as_ref()
             .map(|drill| drill.in_brief(&config.zone));
         let mut timer = Timer::new(now, newest, drilled);
+        if let Some(drill) = &catalog.drill {
+            timer.drilled(drill.at, drill.trouble().is_some());
+        }
         match config.on_start {
             OnStart::Always => timer.want_now(Cause::Start),
             OnStart::Missed if newest.is_none() => timer.want_now(Cause::Start),
@@ -144,10 +157,12 @@ impl Rounds {
             config,
             house,
             timer,
+            newest_taken: newest,
             waits_for_database: false,
             trouble,
             next_chores: now,
-            next_offsite: now,
+            copies: Copies::at_start(now),
+            is_held_up: false,
             announced: None,
             noted: String::new(),
             last_drill,
@@ -165,21 +180,24 @@ impl Rounds {
         self.serve_requests();
         self.backup(now);
         self.rehearse(now);
+        // Last, and one archive at a time: whatever else is due never waits for more than one copy.
+        self.copies.turn(&self.config, &self.watch());
         self.announce_next(time::now());
         self.note();
         self.beat();
     }
 
     fn pause(&self) -> Duration {
+        if self.copies.goes_on() {
+            return SOON;
+        }
         let now = time::now();
         let due = self.timer.next_backup(&self.config, now);
         let until = due
             .map(|due| due.duration_since(now))
             .filter(SignedDuration::is_positive);
         let until = until.and_then(|until| Duration::try_from(until).ok());
-        until
-            .unwrap_or(LOOK_EVERY)
-            .clamp(Duration::from_millis(200), LOOK_EVERY)
+        until.unwrap_or(LOOK_EVERY).clamp(SOON, LOOK_EVERY)
     }
 
     fn watch(&self) -> Watch {
@@ -218,10 +236,29 @@ impl Rounds {
             return;
         }
         self.next_chores = now.saturating_add(CHORES_EVERY).unwrap_or(now);
+        if now >= self.next_repeat || self.next_repeat.duration_since(now) > REPEAT_EVERY {
+            self.said.clear();
+            self.next_repeat = now.saturating_add(REPEAT_EVERY).unwrap_or(now);
+        }
+        self.heed_forgotten(now);
+        match prune::load(&self.config) {
+            Ok(catalog) => {
+                self.copies.retry(&self.config, &catalog, now);
+                self.judge(&catalog, now);
+                self.tell_facts(catalog.freeze().is_some(), now);
+            }
+            // The bot's last word from us grows old, and no date is promised any more.
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    /// Requests to forget are copied beside the archives, and what was extracted before them goes.
+    fn heed_forgotten(&mut self, now: Timestamp) {
         let copied = forgotten::copy(&self.config.sources.data, &self.config.backup_dir);
-        let cleared =
-            copied.and_then(|is_new| extract::clear(&self.config.backup_dir, now, is_new));
-        match cleared {
+        if let Err(error) = copied {
+            self.complain(&error);
+        }
+        match extract::clear(&self.config.backup_dir, now) {
             Ok(0) => {}
             Ok(folders) => tracing::info!(
                 event = "extract.removed",
@@ -230,49 +267,30 @@ impl Rounds {
             ),
             Err(error) => self.complain(&error),
         }
-        if now >= self.next_repeat || self.next_repeat.duration_since(now) > OFFSITE_EVERY {
-            self.said.clear();
-            self.next_repeat = now.saturating_add(OFFSITE_EVERY).unwrap_or(now);
-        }
-        self.retry_offsite(now);
-        self.judge_age(now);
-        self.tell_facts(now);
     }
 
     /// Whoever asks the bot to forget is to hear until when archives can hold the words.
-    fn tell_facts(&mut self, now: Timestamp) {
-        let frozen = prune::load(&self.config).is_ok_and(|catalog| catalog.freeze().is_some());
+    fn tell_facts(&mut self, frozen: bool, now: Timestamp) {
         let facts = facts::Facts::of(&self.config, frozen, now);
         if let Err(error) = self.told.tell(&self.config, facts, now) {
             self.complain(&error);
         }
     }
 
-    fn retry_offsite(&mut self, now: Timestamp) {
-        if self.config.remote.is_none()
-            || (self.next_offsite > now && self.next_offsite.duration_since(now) <= OFFSITE_EVERY)
-        {
-            return;
-        }
-        self.next_offsite = now.saturating_add(OFFSITE_EVERY).unwrap_or(now);
-        let behind = prune::load(&self.config)
-            .is_ok_and(|catalog| offsite::is_behind(&self.config, &catalog));
-        if !behind {
-            return;
-        }
-        let Ok(Some(_lock)) = lock::take(&self.config.backup_dir, Duration::ZERO) else {
-            return;
-        };
-        let watch = self.watch();
-        if let Ok(mut catalog) = prune::load(&self.config) {
-            offsite::follow(&self.config, &mut catalog, &watch);
-            self.save(&catalog);
-        }
-    }
-
-    fn save(&mut self, catalog: &crate::catalog::Catalog) {
-        if let Err(error) = catalog.save(&self.config.backup_dir) {
-            self.complain(&error);
+    /// What the catalogue says about the archives and the last drill, whoever made and held them.
+    fn judge(&mut self, catalog: &Catalog, now: Timestamp) {
+        self.trouble.stale = self
+            .config
+            .schedule
+            .as_ref()
+            .and_then(|_| Age::of(&self.config, catalog, now).trouble());
+        self.newest_taken = catalog.latest(now).map(|(_, record)| record.taken);
+        let Some(drill) = &catalog.drill else { return };
+        self.trouble.drill = drill.trouble();
+        self.last_drill = Some(drill.in_brief(&self.config.zone));
+        // A drill dated ahead was held under a clock that was wrong.
+        if drill.at <= now {
+            self.timer.drilled(drill.at, drill.trouble().is_some());
         }
     }
 
@@ -291,22 +309,24 @@ impl Rounds {
     fn serve_requests(&mut self) {
         let watch = self.watch();
         match requests::serve(&self.config, &watch) {
-            Ok(false) => {}
-            Ok(true) => self.look_again(),
+            Ok(Served::Nothing) => {}
+            Ok(Served::Something) => self.next_chores = Timestamp::UNIX_EPOCH,
+            Ok(Served::Renewal) => self.look_again(),
             Err(error) => self.complain(&error),
         }
     }
 
-    /// Somebody else made or accepted something: the newest archive may be another one.
+    /// Somebody made a backup or a restore: the newest archive may be another one, and what was wrong is mended.
     fn look_again(&mut self) {
         let newest = prune::load(&self.config)
             .ok()
             .and_then(|catalog| catalog.latest(time::now()).map(|(_, record)| record.taken));
         if let Some(newest) = newest {
-            self.timer.served(newest);
+            self.timer.served_by_another(newest);
             self.waits_for_database = false;
             self.trouble.backup = None;
         }
+        self.copies.due_now();
         self.next_chores = Timestamp::UNIX_EPOCH;
     }
 
@@ -317,24 +337,16 @@ impl Rounds {
         let Some((cause, due)) = self.timer.due(&self.config, now) else {
             return;
         };
-        if cause == Cause::Missed {
-            tracing::warn!(event = "backup.missed", due = %due, "a scheduled backup could not happen at its time; it is made now");
+        if !self.is_held_up {
+            announce(cause, due);
         }
-        tracing::info!(
-            event = "backup.started",
-            reason = cause.word(),
-            "a backup begins"
-        );
         let watch = self.watch();
         let result = job::run(&self.config, cause, &watch);
-        if self.house.shutdown.is_soft() && result.is_err() {
-            tracing::info!(
-                event = "backup.stopped",
-                "the program ends before the backup was done; the next start makes it"
-            );
+        report::conclude(&self.config, cause, &result, &watch);
+        if watch.is_stopping() && result.is_err() {
             return;
         }
-        report::conclude(&self.config, cause, &result);
+        self.hold_up(matches!(&result, Err(failure) if failure.is_busy()));
         let after = time::now();
         match result {
             Ok(Outcome::Published(done)) => {
@@ -347,6 +359,7 @@ impl Rounds {
                 };
                 self.trouble.backup = (!done.manifest.is_sound()).then(damaged);
                 self.timer.served(done.manifest.created_utc);
+                self.copies.due_now();
                 self.next_chores = Timestamp::UNIX_EPOCH;
             }
             Ok(Outcome::NoDatabaseYet) => {
@@ -354,66 +367,60 @@ impl Rounds {
                 self.timer.want_now(Cause::Start);
             }
             Err(failure) => {
-                let is_busy = failure.source.is::<lock::Busy>();
-                if !is_busy {
+                if !failure.is_busy() {
                     self.trouble.backup = Some(format!(
                         "the last backup failed ({}): {failure}",
                         failure.stage
                     ));
                 }
-                self.timer.failed(&self.config, after, is_busy);
+                self.timer.failed(&self.config, after, failure.is_busy());
             }
         }
+    }
+
+    /// Another job may take long, such as the owner's look at every archive: told once, and tried again soon.
+    fn hold_up(&mut self, is_held_up: bool) {
+        if is_held_up && !self.is_held_up {
+            tracing::warn!(
+                event = "backup.held_up",
+                "another job is at work; the backup follows when it is done"
+            );
+        }
+        self.is_held_up = is_held_up;
     }
 
     fn database_came(&self) -> bool {
         collect::collect(&self.config.sources).is_ok_and(|found| !found.databases.is_empty())
     }
 
-    fn judge_age(&mut self, now: Timestamp) {
-        let Some(schedule) = &self.config.schedule else {
-            return;
-        };
-        let Ok(catalog) = prune::load(&self.config) else {
-            return;
-        };
-        let newest = catalog
-            .newest_first()
-            .into_iter()
-            .find(|(name, record)| !name.damaged && record.bad.is_none() && record.taken <= now);
-        self.trouble.stale = newest.and_then(|(name, record)| {
-            let fresh_until = schedule.fresh_until(
-                record.taken,
-                SignedDuration::from_hours(1),
-                &self.config.zone,
-            )?;
-            (fresh_until < now).then(|| {
-                format!("the newest good backup is {name}, older than the schedule allows")
-            })
-        });
-    }
-
     fn rehearse(&mut self, now: Timestamp) {
-        if !self.timer.drill_is_due(&self.config, now) {
+        if !self
+            .timer
+            .drill_is_due(&self.config, now, self.newest_taken)
+        {
             return;
         }
         let Ok(Some(_lock)) = lock::take(&self.config.backup_dir, Duration::ZERO) else {
             return;
         };
         let watch = self.watch();
-        let result = drill::run(&self.config, &watch).context("the drill could not be held");
-        if self.house.shutdown.is_soft() {
-            return;
+        let result = drill::run(&self.config, &watch);
+        if watch.is_stopping() {
+            return; // The next start holds it.
         }
-        self.timer.drilled(time::now());
-        if let Ok((drill, _)) = &result {
-            self.last_drill = Some(drill.in_brief(&self.config.zone));
-        }
+        self.timer.drilled(
+            time::now(),
+            !matches!(&result, Ok((drill, _)) if drill.trouble().is_none()),
+        );
         self.trouble.drill = match result {
-            Ok((drill, _)) => drill.trouble(),
+            Ok((drill, _)) => {
+                self.last_drill = Some(drill.in_brief(&self.config.zone));
+                drill.trouble()
+            }
             Err(error) => {
-                tracing::error!(event = "drill.failed", error = %format!("{error:#}"), "the drill could not be held");
-                Some(format!("{error:#}"))
+                let error = format!("the drill could not be held: {error:#}");
+                tracing::error!(event = "drill.failed", error, "the drill could not be held");
+                Some(error)
             }
         };
     }
@@ -424,7 +431,10 @@ impl Rounds {
             return;
         }
         self.announced = next;
-        let Some(next) = next else { return };
+        // While another job holds it up, it is tried again every few seconds.
+        let Some(next) = next.filter(|_| !self.is_held_up) else {
+            return;
+        };
         let (local, utc) = self.shown(next);
         tracing::info!(
             event = "backup.next",
@@ -462,6 +472,17 @@ impl Rounds {
             None => self.house.heartbeat.beat(),
         }
     }
+}
+
+fn announce(cause: Cause, due: Timestamp) {
+    if cause == Cause::Missed {
+        tracing::warn!(event = "backup.missed", due = %due, "a scheduled backup could not happen at its time; it is made now");
+    }
+    tracing::info!(
+        event = "backup.started",
+        reason = cause.word(),
+        "a backup begins"
+    );
 }
 
 /// Where `run` notes the next backup and the last drill for `healthcheck`, beside the heartbeat.

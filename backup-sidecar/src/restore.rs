@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use crate::catalog::ArchiveName;
 use crate::config::Config;
 use crate::manifest::Manifest;
-use crate::unpack::{Manner, unpack};
+use crate::unpack::{Manner, SPARE_BYTES, unpack};
 use crate::watch::Watch;
 use crate::{forgotten, job, offsite, prune, snapshot};
 
@@ -69,13 +69,21 @@ pub fn in_place(config: &Config, wanted: &str, watch: &Watch) -> anyhow::Result<
     );
     let databases = databases_in(config)?;
     for database in &databases {
-        snapshot::prove_unused(database).map_err(|error| error.context(BotRuns))?;
+        snapshot::prove_unused(database).map_err(|error| {
+            // A full disk or a missing permission is not mended by stopping the bot.
+            if error.is::<snapshot::InUse>() {
+                error.context(BotRuns)
+            } else {
+                error
+            }
+        })?;
     }
     let stage = data.join(format!("{STAGE}{PARTIAL}"));
     clear_stage(data)?;
     let manner = Manner {
         data_only: true,
         mode: PRIVATE,
+        spare_bytes: SPARE_BYTES,
     };
     let keys = prune::keys(config)?;
     let unpacked = unpack(&archive, &stage, manner, keys.as_ref(), watch);
@@ -94,7 +102,7 @@ pub fn in_place(config: &Config, wanted: &str, watch: &Watch) -> anyhow::Result<
         name,
         manifest,
         target: data.clone(),
-        set_aside: journal.set_aside(),
+        set_aside: journal.set_aside(data),
         took: began.elapsed(),
     })
 }
@@ -126,6 +134,7 @@ pub fn to_dir(
     let manner = Manner {
         data_only: false,
         mode: PRIVATE,
+        spare_bytes: SPARE_BYTES,
     };
     let keys = prune::keys(config)?;
     let unpacked = unpack(&archive, &stage, manner, keys.as_ref(), watch).and_then(|manifest| {
@@ -159,13 +168,19 @@ pub fn find(
     wanted: &str,
     watch: &Watch,
 ) -> anyhow::Result<(ArchiveName, PathBuf)> {
+    let path = Path::new(wanted);
+    let is_file = wanted.contains('/') && path.is_file();
+    let is_elsewhere = is_file && !lies_in(path, &config.backup_dir);
+    // An archive of the same name on another disk is another file.
     let catalog = prune::load(config)?;
-    if let Some(name) = catalog.resolve(wanted, time::now()) {
+    let ours = catalog
+        .resolve(wanted, time::now())
+        .filter(|_| !is_elsewhere);
+    if let Some(name) = ours {
         let path = config.backup_dir.join(name.to_string());
         return Ok((name, path));
     }
-    let path = Path::new(wanted);
-    if wanted.contains('/') && path.is_file() {
+    if is_file {
         let name = path
             .file_name()
             .and_then(|name| name.to_str())
@@ -183,6 +198,12 @@ pub fn find(
         "there is no archive {wanted} in {}",
         config.backup_dir.display()
     )
+}
+
+fn lies_in(path: &Path, dir: &Path) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    path.parent()
+        .is_some_and(|parent| real(parent) == real(dir))
 }
 
 fn bot_lock(data: &Path) -> anyhow::Result<DirLock> {

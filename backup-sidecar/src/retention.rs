@@ -35,6 +35,9 @@ pub struct Candidate {
     pub taken: Timestamp,
     /// Whether it was verified and holds no damaged database.
     pub good: bool,
+    /// Whether nobody could verify it yet, and nothing speaks against it: a sealed one without its key. It stays as long
+    /// as a good one would, and takes no good one's place.
+    pub unproved: bool,
 }
 
 /// Why an archive stays.
@@ -118,10 +121,38 @@ pub fn plan(
 ) -> Vec<Verdict> {
     let mut sorted: Vec<&Candidate> = archives.iter().collect();
     sorted.sort_by(|a, b| b.taken.cmp(&a.taken).then_with(|| b.name.cmp(&a.name)));
+    let is_hoped = |archive: &Candidate| archive.good || archive.unproved;
+    let mut verdicts = judge(&sorted, |archive| archive.good, policy, zone, now);
+    let hoped = judge(&sorted, is_hoped, policy, zone, now);
+    for ((archive, verdict), hoped) in sorted.iter().zip(&mut verdicts).zip(hoped) {
+        if archive.unproved {
+            let more = hoped.kept_by.into_iter();
+            let more = more.filter(|reason| *reason != Reason::Newest);
+            for reason in more {
+                if !verdict.kept_by.contains(&reason) {
+                    verdict.kept_by.push(reason);
+                }
+            }
+        }
+        if frozen {
+            verdict.kept_by.insert(0, Reason::Frozen);
+        }
+    }
+    verdicts
+}
+
+/// Judges archives, newest first, where those count that `is_good` says.
+fn judge(
+    sorted: &[&Candidate],
+    is_good: impl Fn(&Candidate) -> bool,
+    policy: &Policy,
+    zone: &TimeZone,
+    now: Timestamp,
+) -> Vec<Verdict> {
     let good: Vec<&Candidate> = sorted
         .iter()
         .copied()
-        .filter(|archive| archive.good && !is_ahead(archive.taken, now))
+        .filter(|archive| is_good(archive) && !is_ahead(archive.taken, now))
         .collect();
     let oldest_kept = reference(&good, policy, now).and_then(|reference| {
         reference
@@ -147,11 +178,8 @@ pub fn plan(
         ),
     ];
     let newest_good = good.first().copied();
-    let verdicts = sorted.into_iter().map(|archive| {
+    let verdicts = sorted.iter().map(|archive| {
         let mut kept_by = Vec::new();
-        if frozen {
-            kept_by.push(Reason::Frozen);
-        }
         match newest_good {
             _ if is_ahead(archive.taken, now) => kept_by.push(Reason::Ahead),
             Some(newest) if newest.name == archive.name => kept_by.push(Reason::Newest),

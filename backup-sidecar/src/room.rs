@@ -23,7 +23,8 @@ pub fn free_bytes(path: &Path) -> anyhow::Result<u64> {
     Ok(space.f_bavail.saturating_mul(space.f_frsize))
 }
 
-/// Looks whether there is room for one more archive; if not, old archives go first, as the plan says.
+/// Looks whether there is room for one more archive; if not, old archives go first, as the plan says, once the newest
+/// is proved.
 ///
 /// # Errors
 /// When there is not enough room even then.
@@ -37,11 +38,9 @@ pub fn make(
     if free_bytes(&config.backup_dir)? >= need {
         return Ok(());
     }
-    let gone = prune::carry_out(config, catalog, time::now())?;
-    if !gone.is_empty() {
-        catalog.save(&config.backup_dir)?;
-    }
-    watch.advance(0)?;
+    prune::prove_newest(config, catalog, watch)?;
+    prune::carry_out(config, catalog, time::now())?;
+    let saved = catalog.save(&config.backup_dir);
     let free = free_bytes(&config.backup_dir)?;
     if free < need {
         bail!(
@@ -51,7 +50,7 @@ pub fn make(
             config.min_free_bytes >> 20
         );
     }
-    Ok(())
+    saved
 }
 
 /// One copy of every database, the archive, once more when it is sealed, and what is to stay free.

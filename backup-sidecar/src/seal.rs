@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 
 use crate::archive::HashingWriter;
+use crate::verify::NotProved;
 use crate::watch::Watch;
 
 /// Who can open what is sealed.
@@ -72,9 +73,16 @@ impl Identities {
             .0
             .iter()
             .map(|identity| &**identity as &dyn age::Identity);
-        let plain = decryptor
-            .decrypt(identities)
-            .context("no identity at hand opens it")?;
+        let plain = decryptor.decrypt(identities).map_err(|error| {
+            let is_foreign = matches!(error, age::DecryptError::NoMatchingKeys);
+            let error = anyhow::Error::new(error).context("no identity at hand opens it");
+            // Sealed to somebody else's key: that is no fault of the archive.
+            if is_foreign {
+                error.context(NotProved)
+            } else {
+                error
+            }
+        })?;
         Ok(Box::new(plain))
     }
 }

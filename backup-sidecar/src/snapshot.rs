@@ -53,6 +53,11 @@ impl Drop for Copy {
     }
 }
 
+/// Another process has a database open.
+#[derive(Debug, thiserror::Error)]
+#[error("another process has {} open", .0.display())]
+pub struct InUse(PathBuf);
+
 /// Copies the database at `source` into the new file `target`.
 ///
 /// # Errors
@@ -193,7 +198,7 @@ pub fn prove_unused(path: &Path) -> anyhow::Result<bool> {
         Err(error) if verify::is_damage(&error) => Ok(false),
         Err(error) => match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                bail!("another process has {} open", path.display())
+                Err(InUse(path.to_owned()).into())
             }
             _ => Err(error)
                 .with_context(|| format!("cannot prove that nobody uses {}", path.display())),

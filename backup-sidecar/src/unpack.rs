@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow};
 use daemon_kit::publish;
 
 use crate::archive::{self, Sink};
 use crate::manifest::{FileEntry, Manifest};
 use crate::room;
 use crate::seal::Identities;
-use crate::verify;
+use crate::verify::{self, NotProved};
 use crate::watch::Watch;
 
-/// Space that stays free beside what is unpacked.
-const SPARE_BYTES: u64 = 16 << 20;
+/// Space that stays free beside a restore: in need, the owner's own reserve must not stand in its way.
+pub const SPARE_BYTES: u64 = 16 << 20;
 
 /// So many databases are examined beside the unpacking.
 const CHECKS_AT_ONCE: usize = 2;
@@ -32,6 +32,8 @@ pub struct Manner {
     pub data_only: bool,
     /// Permission bits of files, less the umask; directories get what fits.
     pub mode: u32,
+    /// So many bytes stay free.
+    pub spare_bytes: u64,
 }
 
 /// Unpacks `archive` below the new directory `root` (which gets `data/`, …), proves every hash and every database, and
@@ -85,14 +87,14 @@ impl Sink for Unpack {
 
     fn begin(&mut self, manifest: &Manifest) -> anyhow::Result<()> {
         let wanted = manifest.files.iter().filter(|entry| self.is_wanted(entry));
-        let need = wanted.fold(SPARE_BYTES, |sum, entry| sum.saturating_add(entry.size));
+        let need = wanted.fold(self.manner.spare_bytes, |sum, entry| {
+            sum.saturating_add(entry.size)
+        });
         let free = room::free_bytes(&self.root)?;
-        ensure!(
-            free >= need,
-            "{} MB are free, {} MB are needed",
-            free >> 20,
-            need >> 20
-        );
+        if free < need {
+            let why = anyhow!("{} MB are free, {} MB are needed", free >> 20, need >> 20);
+            return Err(why.context(NotProved));
+        }
         self.manifest = Some(manifest.clone());
         Ok(())
     }
@@ -177,6 +179,7 @@ mod tests {
         let manner = Manner {
             data_only: true,
             mode: 0o600,
+            spare_bytes: SPARE_BYTES,
         };
         for (counted, is_right) in [(3, true), (4, false)] {
             let mut file = File::create(&path).unwrap();

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use daemon_kit::publish;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -14,7 +15,7 @@ use crate::archive::{self, Sink};
 use crate::manifest::{self, DatabaseEntry, FileEntry, Manifest};
 use crate::room;
 use crate::seal::Identities;
-use crate::watch::Watch;
+use crate::watch::{Stopped, Watch};
 
 /// How many complaints of SQLite are kept.
 const MAX_COMPLAINTS: u32 = 5;
@@ -28,8 +29,37 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How SQLite's check tells that the disk, not the database, refused a page.
 const UNREAD_PAGE: &str = "unable to get the page. error code=";
 
+/// So many characters tell why a part of a database was not checked.
+const MAX_WHY: usize = 120;
+
 /// `SQLITE_IOERR`, the low byte of every error of the disk.
 const IO_ERROR: u32 = 10;
+
+/// Something of ours stood in the way of a proof: that says nothing about the archive, and another try may prove it.
+#[derive(Debug, thiserror::Error)]
+#[error("it cannot be proved now")]
+pub struct NotProved;
+
+/// Whether an error is a hindrance of ours, such as a full disk, and no fault of an archive.
+#[must_use]
+pub fn is_hindered(error: &anyhow::Error) -> bool {
+    // What a disk refused carries the system's number; what a decoder or a hash found wrong does not.
+    let is_refused = error.chain().any(|cause| {
+        let by_system = |error: &io::Error| error.raw_os_error().is_some();
+        cause.is::<rustix::io::Errno>() || cause.downcast_ref().is_some_and(by_system)
+    });
+    is_refused || error.is::<NotProved>() || error.is::<Stopped>()
+}
+
+fn blame<T>(result: anyhow::Result<T>) -> anyhow::Result<T> {
+    result.map_err(|error| {
+        if is_hindered(&error) && !error.is::<NotProved>() {
+            error.context(NotProved)
+        } else {
+            error
+        }
+    })
+}
 
 /// The version of SQLite in this program.
 #[must_use]
@@ -42,6 +72,15 @@ pub fn sqlite_version() -> &'static str {
 /// # Errors
 /// When the disk refuses to read it; a damaged database is a finding, not an error.
 pub fn examine(file: &Path, path: &str) -> anyhow::Result<DatabaseEntry> {
+    look(file, path).map(|(entry, _)| entry)
+}
+
+/// The same; tells as well what could not be checked, because only the database's own program knows it: a collation or
+/// a function that it brings along.
+///
+/// # Errors
+/// When the disk refuses to read it.
+pub fn look(file: &Path, path: &str) -> anyhow::Result<(DatabaseEntry, Option<String>)> {
     let bytes = fs::metadata(file)
         .with_context(|| format!("cannot look at {}", file.display()))?
         .len();
@@ -54,19 +93,27 @@ pub fn examine(file: &Path, path: &str) -> anyhow::Result<DatabaseEntry> {
         tables: BTreeMap::new(),
         let_go: 0,
     };
+    let mut unchecked = None;
     match read_facts(file, &mut entry) {
-        Ok(()) => ensure!(
-            !is_unread(&entry.integrity),
-            "the disk did not let {} be read: {}",
-            file.display(),
-            entry.integrity
-        ),
+        Ok(foreign) => {
+            ensure!(
+                !is_unread(&entry.integrity),
+                "the disk did not let {} be read: {}",
+                file.display(),
+                entry.integrity
+            );
+            unchecked = foreign;
+        }
         Err(error) if is_hindrance(&error) => {
             return Err(error).with_context(|| format!("cannot read {}", file.display()));
         }
         Err(error) => entry.integrity = error.to_string(),
     }
-    Ok(entry)
+    let unchecked = unchecked.map(|why| {
+        let why: String = why.chars().take(MAX_WHY).collect();
+        format!("{path}: what only its own program knows was not checked ({why})")
+    });
+    Ok((entry, unchecked))
 }
 
 /// Whether something stood in the way of looking at a database: another try may find it whole.
@@ -104,7 +151,7 @@ fn is_unread(complaints: &str) -> bool {
     })
 }
 
-fn read_facts(file: &Path, entry: &mut DatabaseEntry) -> rusqlite::Result<()> {
+fn read_facts(file: &Path, entry: &mut DatabaseEntry) -> rusqlite::Result<Option<String>> {
     let connection = open_alone(file)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     let number = |pragma: &str| {
@@ -119,7 +166,7 @@ fn read_facts(file: &Path, entry: &mut DatabaseEntry) -> rusqlite::Result<()> {
     let (complaints, counted) = thread::scope(|scope| {
         let counter = scope.spawn(move || count_rows(&counting));
         let complaints = complaints(&connection);
-        let is_sound = matches!(complaints.as_deref(), Ok(manifest::SOUND));
+        let is_sound = matches!(&complaints, Ok((text, _)) if text == manifest::SOUND);
         // In a damaged tree counting may go round in circles. Between two statements there is nothing to interrupt.
         while !is_sound && !counter.is_finished() {
             stop.interrupt();
@@ -127,12 +174,13 @@ fn read_facts(file: &Path, entry: &mut DatabaseEntry) -> rusqlite::Result<()> {
         }
         (complaints, counter.join())
     });
-    entry.integrity = complaints?;
+    let (complaints, unchecked) = complaints?;
+    entry.integrity = complaints;
     if entry.is_sound() {
         entry.tables = counted.unwrap_or(Err(rusqlite::Error::InvalidQuery))?;
         entry.let_go = rows_let_go(&connection, &entry.tables);
     }
-    Ok(())
+    Ok(unchecked)
 }
 
 fn open_alone(file: &Path) -> rusqlite::Result<Connection> {
@@ -140,22 +188,76 @@ fn open_alone(file: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(file, flags)
 }
 
-fn complaints(connection: &Connection) -> rusqlite::Result<String> {
+/// What SQLite says of a database, and what kept it from looking at all of it.
+fn complaints(connection: &Connection) -> rusqlite::Result<(String, Option<String>)> {
+    match ask(connection, "integrity_check", &MAX_COMPLAINTS.to_string()) {
+        Err(error) if is_foreign(&error) => {
+            let found = piece_by_piece(connection)?;
+            Ok((found, Some(error.to_string())))
+        }
+        found => Ok((found?, None)),
+    }
+}
+
+/// Checks every table as well as it goes without what is foreign, and then that every page can be read as what it is.
+fn piece_by_piece(connection: &Connection) -> rusqlite::Result<String> {
+    connection.pragma_update(None, "ignore_check_constraints", true)?;
+    for table in tables(connection)? {
+        let table = format!("'{}'", table.replace('\'', "''"));
+        for check in ["integrity_check", "quick_check"] {
+            match ask(connection, check, &table) {
+                Err(error) if is_foreign(&error) => {}
+                Ok(found) if found == manifest::SOUND => break,
+                found => return found,
+            }
+        }
+    }
+    let torn = "SELECT count(*) FROM dbstat WHERE pagetype = 'corrupted'";
+    match connection.query_row(torn, [], |row| row.get::<_, i64>(0))? {
+        0 => Ok(manifest::SOUND.to_owned()),
+        pages => Ok(format!("{pages} pages are not readable")),
+    }
+}
+
+fn ask(connection: &Connection, check: &str, argument: &str) -> rusqlite::Result<String> {
     let complaints: Vec<String> = connection
-        .prepare(&format!("PRAGMA integrity_check({MAX_COMPLAINTS})"))?
+        .prepare(&format!("PRAGMA {check}({argument})"))?
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     Ok(complaints.join("; "))
 }
 
+/// Whether a database needs a collation or a function that its own program brings along: SQLite has no number for it.
+fn is_foreign(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::SqlInputError { .. } => true,
+        rusqlite::Error::SqliteFailure(code, _) => code.code == ErrorCode::Unknown,
+        _ => false,
+    }
+}
+
 fn count_rows(connection: &Connection) -> rusqlite::Result<BTreeMap<String, u64>> {
-    let counts = tables(connection)?.into_iter().map(|table| {
+    let mut counts = BTreeMap::new();
+    for table in tables(connection)? {
         let quoted = table.replace('"', "\"\"");
-        let count = format!("SELECT count(*) FROM main.\"{quoted}\"");
-        let rows: i64 = connection.query_row(&count, [], |row| row.get(0))?;
-        Ok((table, rows.unsigned_abs()))
-    });
-    counts.collect()
+        let count = |how: &str| {
+            let count = format!("SELECT count(*) FROM main.\"{quoted}\"{how}");
+            connection.query_row(&count, [], |row| row.get::<_, i64>(0))
+        };
+        // By its smallest index where that can be opened, then by the table alone.
+        let counted = match count("") {
+            Err(error) if is_foreign(&error) => count(" NOT INDEXED"),
+            counted => counted,
+        };
+        match counted {
+            // Its very rows are in a foreign order: nobody here can count them.
+            Err(error) if is_foreign(&error) => {}
+            counted => {
+                counts.insert(table, counted?.unsigned_abs());
+            }
+        }
+    }
+    Ok(counts)
 }
 
 /// What the writer deleted on purpose, if it counts that; a table of that name may be somebody else's.
@@ -194,7 +296,8 @@ pub fn schema_bytes(file: &Path) -> usize {
 /// # Errors
 /// With the difference.
 pub fn compare(file: &Path, promised: &DatabaseEntry) -> anyhow::Result<()> {
-    let found = examine(file, &promised.path)?;
+    // Only a disk that refuses fails here.
+    let found = examine(file, &promised.path).context(NotProved)?;
     if !promised.is_sound() {
         return Ok(()); // It was damaged when it was archived, and its bytes are the same.
     }
@@ -244,7 +347,7 @@ impl Sink for Nowhere {
 /// time, in a temporary file in `scratch`.
 ///
 /// # Errors
-/// With the first thing that is wrong.
+/// With the first thing that is wrong; `NotProved` when that is nothing about the archive.
 pub fn whole(
     archive: &Path,
     scratch: &Path,
@@ -261,7 +364,7 @@ pub fn whole(
         manifest: None,
         watch,
     };
-    archive::read(archive, keys, watch, &mut sink)
+    blame(archive::read(archive, keys, watch, &mut sink))
 }
 
 struct Examine<'a> {
@@ -278,12 +381,11 @@ impl Sink for Examine<'_> {
             .filter(|file| manifest.database(&file.path).is_some());
         let largest = sizes.map(|file| file.size).max().unwrap_or(0);
         let free = room::free_bytes(self.file.parent().unwrap_or(Path::new(".")))?;
-        ensure!(
-            free > largest,
-            "{} MB are free, {} MB are needed to look inside",
-            free >> 20,
-            largest >> 20
-        );
+        if free <= largest {
+            let (free, largest) = (free >> 20, largest >> 20);
+            let why = anyhow!("{free} MB are free, {largest} MB are needed to look inside");
+            return Err(why.context(NotProved));
+        }
         self.manifest = Some(manifest.clone());
         Ok(())
     }
@@ -324,17 +426,21 @@ impl Drop for Examine<'_> {
 /// Proves that a sealed archive is byte for byte what was verified before it was sealed.
 ///
 /// # Errors
-/// When it is not, or nobody remembers what it should be.
+/// When it is not; `NotProved` when nobody remembers what it should be, or it cannot be read.
 pub fn sealed(archive: &Path, expected_sha256: Option<&str>, watch: &Watch) -> anyhow::Result<()> {
     let Some(expected) = expected_sha256 else {
-        bail!(
+        let why = anyhow!(
             "its hash is not in catalog.json any more; set BACKUP_AGE_IDENTITY_FILE to look inside"
         );
+        return Err(why.context(NotProved));
     };
-    let found = archive::hash_file(archive, watch)?;
+    let found = blame(archive::hash_file(archive, watch))?;
     ensure!(
         found == expected,
         "its bytes have changed since it was made"
     );
     Ok(())
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -95,6 +95,12 @@ impl Watch {
         }
     }
 
+    /// Whether the job was told to stop: what fails now is no fault.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.shutdown.is_soft()
+    }
+
     /// Does long work that cannot report by itself, on a thread of its own; meanwhile the job is seen to live.
     ///
     /// # Errors

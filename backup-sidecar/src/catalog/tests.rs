@@ -115,6 +115,33 @@ fn a_lost_catalogue_is_rebuilt() {
 }
 
 #[test]
+fn a_catalogue_that_cannot_be_read_is_never_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(FILE);
+    fs::write(&file, "{ torn").unwrap();
+    let load = || Catalog::load(dir.path(), &TimeZone::UTC, none);
+    for _ in 0..2 {
+        load().unwrap();
+    }
+    load().unwrap().save(dir.path()).unwrap();
+    load().unwrap();
+    let kept: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| *path != file)
+        .collect();
+    let [kept] = &kept[..] else {
+        panic!("{kept:?}");
+    };
+    assert!(kept.to_str().unwrap().contains("catalog.json.bad-"));
+    assert_eq!(fs::read_to_string(kept).unwrap(), "{ torn");
+    // The disk refuses: that is no empty catalogue.
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert!(load().is_err());
+}
+
+#[test]
 fn owners_name_archives_in_many_ways() {
     let dir = tempfile::tempdir().unwrap();
     for name in [

@@ -137,6 +137,7 @@ mod tests {
             data: dir.join("data"),
             config: None,
             logs: Some(dir.join("logs")),
+            apart: Vec::new(),
         };
         let mut archive = File::create(dir.join("archive")).unwrap();
         let writer = Writer::begin(&mut archive, 100_000, 3).unwrap();

@@ -85,7 +85,7 @@ impl Journal {
             .filter_map(|file| file.path.strip_prefix("data/"));
         let puts = relative
             .map(|path| {
-                let stands = exists(&data.join(path))?;
+                let stands = stands(&data.join(path))?;
                 let aside = stands.then(|| aside_names.of(path)).transpose()?;
                 let path = path.to_owned();
                 Ok(Put { path, aside })
@@ -125,9 +125,20 @@ impl Journal {
             .context("cannot write the journal of the restore")
     }
 
-    /// Old files and where they are now.
+    /// Old files and where they are now, side files among them; only what is there.
     #[must_use]
-    pub fn set_aside(&self) -> Vec<(String, String)> {
+    pub fn set_aside(&self, data: &Path) -> Vec<(String, String)> {
+        let endings = ["", SIDE_FILES[0], SIDE_FILES[1]];
+        let names = self.names().into_iter().flat_map(|(old, aside)| {
+            endings.map(|ending| (format!("{old}{ending}"), format!("{aside}{ending}")))
+        });
+        names
+            .filter(|(_, aside)| exists(&data.join(aside)).unwrap_or(true))
+            .collect()
+    }
+
+    /// Whatever may stand in the way, and the name that is planned for it.
+    pub(super) fn names(&self) -> Vec<(String, String)> {
         let puts = self
             .puts
             .iter()
@@ -228,6 +239,17 @@ fn exists(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Whether anything of a file is there. A database that was deleted by hand may have left its WAL, and SQLite would
+/// replay that into the restored one.
+fn stands(path: &Path) -> io::Result<bool> {
+    for ending in ["", "-shm"].into_iter().chain(SIDE_FILES) {
+        if exists(&side_file(path, ending))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Set-aside copies go after 30 days: their age counts from now, not from the last word said.

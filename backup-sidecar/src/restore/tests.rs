@@ -132,6 +132,77 @@ fn the_old_files_are_set_aside_and_nothing_of_the_old_wal_is_replayed() {
 }
 
 #[test]
+fn a_log_without_its_database_is_set_aside_and_never_replayed() {
+    let home = Home::new();
+    home.write("sessions.db", 1..=10);
+    home.backup();
+    // The database was deleted by hand after a crash; its WAL stayed.
+    let hot = Connection::open(home.data("sessions.db")).unwrap();
+    hot.execute("INSERT INTO messages VALUES (99)", []).unwrap();
+    let wal = fs::read(home.data("sessions.db-wal")).unwrap();
+    hot.close().unwrap();
+    fs::remove_file(home.data("sessions.db")).unwrap();
+    fs::write(home.data("sessions.db-wal"), &wal).unwrap();
+    fs::write(home.data("sessions.db-shm"), "stale").unwrap();
+    let done = home.restore().unwrap();
+    assert_eq!(home.rows("sessions.db"), 10);
+    let [(old, aside)] = &done.set_aside[..] else {
+        panic!("{:?}", done.set_aside);
+    };
+    assert_eq!(old, "sessions.db-wal");
+    assert_eq!(fs::read(home.data(aside)).unwrap(), wal);
+}
+
+#[test]
+fn a_path_elsewhere_is_not_the_archive_of_that_name_here() {
+    let home = Home::new();
+    home.write("sessions.db", 1..=3);
+    let name = home.backup();
+    let usb = tempfile::tempdir().unwrap();
+    let there = usb.path().join(&name);
+    let ours = home.config.backup_dir.join(&name);
+    fs::copy(&ours, &there).unwrap();
+    let found = |path: &Path| {
+        find(&home.config, path.to_str().unwrap(), &Watch::command())
+            .unwrap()
+            .1
+    };
+    assert_eq!(found(&there), there);
+    assert_eq!(found(&ours), ours);
+    // A path that leads nowhere, such as one of the host, still says which archive is meant.
+    assert_eq!(found(Path::new(&format!("/nowhere/{name}"))), ours);
+}
+
+#[test]
+fn a_database_of_another_program_is_archived_as_sound_and_restored() {
+    let home = Home::new();
+    let theirs = crate::verify::tests::foreign(&home.config.sources.data);
+    let before = fs::read(&theirs).unwrap();
+    let name = home.backup();
+    assert!(!name.contains("damaged"), "{name}");
+    fs::remove_file(&theirs).unwrap();
+    let done = home.restore().unwrap();
+    assert_eq!(fs::read(&theirs).unwrap().len(), before.len());
+    let notes = done.manifest.notes.join("\n");
+    assert!(notes.contains("data/foreign.db"), "{notes}");
+}
+
+#[test]
+fn only_who_has_the_data_open_is_told_to_stop() {
+    let home = Home::new();
+    home.write("sessions.db", 1..=3);
+    home.backup();
+    // A directory in the place of a side file: SQLite cannot open the database, and nobody else is to blame.
+    for ending in ["-wal", "-shm"] {
+        fs::remove_file(home.data(&format!("sessions.db{ending}"))).ok();
+    }
+    fs::create_dir(home.data("sessions.db-wal")).unwrap();
+    let error = home.restore().unwrap_err();
+    assert!(!error.is::<BotRuns>(), "{error:#}");
+    assert!(format!("{error:#}").contains("cannot prove"), "{error:#}");
+}
+
+#[test]
 fn the_bot_is_never_overrun() {
     let home = Home::new();
     home.write("sessions.db", 1..=3);
@@ -171,6 +242,7 @@ fn an_interruption_at_any_step_is_completed() {
         let manner = Manner {
             data_only: true,
             mode: PRIVATE,
+            spare_bytes: SPARE_BYTES,
         };
         let manifest = unpack(&archive, &stage, manner, None, &Watch::command()).unwrap();
         let databases = databases_in(&home.config).unwrap();
@@ -191,7 +263,7 @@ fn an_interruption_at_any_step_is_completed() {
         )
         .unwrap();
         journal.begin(data).unwrap();
-        let aside = journal.set_aside();
+        let aside = journal.names();
         let aside_of = |wanted: &str| {
             aside
                 .iter()

@@ -14,6 +14,7 @@ fn archive(second: i64) -> Candidate {
         name: format!("backup_{second}"),
         taken: instant(second),
         good: true,
+        unproved: false,
     }
 }
 
@@ -159,6 +160,34 @@ fn damaged_archives_count_for_nothing_and_age_out_only_after_a_good_one() {
         [Reason::Newest, Reason::Floor, Reason::Days]
     );
     assert!(verdicts[2].goes());
+}
+
+#[test]
+fn what_nobody_could_prove_stays_like_the_good_and_takes_no_place_of_theirs() {
+    let unproved = |day: i64| Candidate {
+        good: false,
+        unproved: true,
+        ..archive(NOW - day * DAY)
+    };
+    // The catalogue was lost, and every sealed archive's proof with it.
+    let mut archives: Vec<_> = (0..5).map(unproved).collect();
+    let rules = policy(0, 2);
+    let judged =
+        |archives: &[Candidate]| plan(archives, &rules, &TimeZone::UTC, instant(NOW), false);
+    assert_eq!(kept(&judged(&archives)).len(), 5, "none of them is proved");
+    archives.push(archive(NOW - 7 * DAY));
+    archives.push(archive(NOW - 8 * DAY));
+    archives.push(archive(NOW - 9 * DAY));
+    let verdicts = judged(&archives);
+    assert!(verdicts[..5].iter().all(|verdict| !verdict.goes()));
+    assert_eq!(verdicts[5].kept_by, [Reason::Newest, Reason::Floor]);
+    assert_eq!(verdicts[6].kept_by, [Reason::Floor]);
+    assert!(verdicts[7].goes());
+    // A proved successor: now the floor of all bounds them.
+    let archives: Vec<_> = std::iter::once(archive(NOW))
+        .chain((1..5).map(unproved))
+        .collect();
+    assert_eq!(kept(&judged(&archives)).len(), 2);
 }
 
 #[test]

@@ -28,7 +28,7 @@ struct Facts {
     scheduled: bool,
     /// Whether nothing is deleted until the owner says so.
     frozen: bool,
-    /// Days after which copies off-site are gone at the latest; none = there are no copies.
+    /// Days after which copies off-site are gone at the latest, unless nothing is deleted; none = there are no copies.
     remote_days: Option<i64>,
 }
 
@@ -92,16 +92,9 @@ fn words(facts: Option<&Facts>, (now, zone): (Timestamp, &TimeZone), language: L
         ),
     });
     if let Some(days) = facts.remote_days {
-        said.push(match language {
-            Language::Ja => format!(
-                "別の場所への写しには、遅くとも {} まで残ります (写しが続いているあいだ)。",
-                day(days)
-            ),
-            Language::En => format!(
-                "Copies in another place hold them until {} at the latest (while copying goes on).",
-                day(days)
-            ),
-        });
+        // Whatever keeps the old ones here keeps their copies too.
+        let until = (!is_kept).then(|| day(days));
+        said.push(copies(until.as_deref(), language));
     }
     said.push(
         match language {
@@ -115,6 +108,25 @@ fn words(facts: Option<&Facts>, (now, zone): (Timestamp, &TimeZone), language: L
         .to_owned(),
     );
     said.join("\n")
+}
+
+/// What copies off-site hold, and until which day, when that can be said.
+fn copies(until: Option<&str>, language: Language) -> String {
+    match (until, language) {
+        (Some(day), Language::Ja) => {
+            format!("別の場所への写しには、遅くとも {day} まで残ります (写しが続いているあいだ)。")
+        }
+        (Some(day), Language::En) => format!(
+            "Copies in another place hold them until {day} at the latest (while copying goes on)."
+        ),
+        (None, Language::Ja) => {
+            "別の場所への写しにも残っています。その期限も、いまは言えません。".to_owned()
+        }
+        (None, Language::En) => {
+            "Copies in another place hold them too; for those I cannot name a date either."
+                .to_owned()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -150,6 +162,9 @@ mod tests {
             let text = said(Some(&facts(&kept)));
             assert!(text.contains("cannot name a date"), "{text}");
             assert!(!text.contains("2026-12"), "{text}");
+            let copied = said(Some(&facts(&kept.replace("null", "31"))));
+            assert!(copied.contains("Copies in another place"), "{copied}");
+            assert!(!copied.contains("2026-12"), "{copied}");
         }
         assert!(said(None).contains("I cannot tell"));
     }

@@ -140,6 +140,27 @@ fn a_full_disk_costs_no_archive() {
 }
 
 #[test]
+fn a_proof_without_room_says_nothing_against_an_archive() {
+    let Some(scene) = Apart::new(16, 3_000) else {
+        return;
+    };
+    scene.sidecar("backup").run().expect_code(0);
+    let filler = scene.disk.fill().unwrap();
+    // Room for the catalogue, and none to look inside.
+    let file = fs::OpenOptions::new().write(true).open(&filler).unwrap();
+    file.set_len(file.metadata().unwrap().len() - (128 << 10))
+        .unwrap();
+    drop(file);
+    let told = scene.sidecar("verify").run().expect_code(1).stdout;
+    assert!(told.contains("cannot be proved now"), "{told}");
+    assert!(!told.contains("BAD"), "{told}");
+    fs::remove_file(filler).unwrap();
+    let catalog = fs::read_to_string(scene.backups.join("catalog.json")).unwrap();
+    assert!(catalog.contains("\"bad\": null"), "{catalog}");
+    scene.sidecar("verify").run().expect_code(0);
+}
+
+#[test]
 fn a_disk_that_turns_read_only_is_told_and_mends_itself() {
     let Some(scene) = Apart::new(48, 400) else {
         return;

@@ -363,6 +363,29 @@ fn success_and_failure_are_told_to_the_dead_mans_switch() {
 }
 
 #[test]
+fn a_job_that_waits_for_another_one_is_no_failed_backup() {
+    let house = House::alone();
+    let storage = Storage::start();
+    chat(&house, 12);
+    let held = fs::File::create(house.backups().join(".sidecar.lock")).unwrap();
+    house.settle();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let mut sidecar = house
+        .program("backup-sidecar")
+        .env("BACKUP_PING_URL", format!("{}/ping/home", storage.url))
+        .start();
+    sidecar.wait_event("backup.held_up");
+    drop(held);
+    sidecar.wait_event("backup.done");
+    let events = sidecar.events();
+    let told = |event: &str| events.iter().filter(|line| line["event"] == event).count();
+    assert_eq!((told("backup.failed"), told("backup.started")), (0, 1));
+    let fails = storage.with(|state| state.requests.iter().any(|line| line.contains("/fail")));
+    assert!(!fails);
+    sidecar.stop().expect_code(0);
+}
+
+#[test]
 fn a_wrong_configuration_is_told_whole_and_healthcheck_says_unwell() {
     let house = House::alone();
     let told = house

@@ -187,6 +187,69 @@ fn parts_that_nobody_goes_on_with_are_removed() {
 }
 
 #[test]
+fn the_resident_tells_the_end_of_a_backup_before_it_copies_and_looks_after_its_copies() {
+    let house = House::alone();
+    let storage = Storage::start();
+    chat(&house, 12);
+    let ping = format!("{}/ping/home", storage.url);
+    let start = || {
+        let mut launch = house
+            .program("backup-sidecar")
+            .env("BACKUP_PING_URL", &ping);
+        for (name, value) in bucket(&storage.url) {
+            launch = launch.env(name, value);
+        }
+        launch.start()
+    };
+    let mut sidecar = start();
+    sidecar.wait_event("offsite.done");
+    assert!(all_are_off_site(&house));
+    let requests = storage.with(|state| state.requests.clone());
+    let at = |start: &str| requests.iter().position(|line| line.starts_with(start));
+    assert!(at("GET /ping/home") < at("PUT "), "{requests:?}");
+    sidecar.stop().expect_code(0);
+    // Somebody emptied the bucket: the next start finds out, though the catalogue says otherwise.
+    storage.with(|state| state.objects.clear());
+    let mut sidecar = start();
+    sidecar.poll("the copy to be made again", |_| {
+        storage.with(|state| (state.objects.len() == 1).then_some(()))
+    });
+    sidecar.stop().expect_code(0);
+}
+
+#[test]
+fn a_sealed_copy_is_fetched_only_by_who_can_open_it_and_none_without_room() {
+    let house = House::alone();
+    let storage = Storage::start();
+    chat(&house, 12);
+    let remote = bucket(&storage.url);
+    sidecar(&house, &["backup"], &remote).expect_code(0);
+    let name = archives(&house).remove(0);
+    let other = House::alone();
+    let mut narrow = remote.to_vec();
+    narrow.push(("BACKUP_MIN_FREE", "900000000"));
+    let refused = sidecar(&other, &["restore"], &narrow).expect_code(1);
+    assert!(refused.stderr.contains("MB are free"), "{}", refused.stderr);
+    storage.with(|state| {
+        let object = state
+            .objects
+            .remove(&format!("/bucket/home/{name}"))
+            .unwrap();
+        let sealed = format!("/bucket/home/{name}.age");
+        state.objects.insert(sealed, object);
+        state.requests.clear();
+    });
+    let refused = sidecar(&other, &["restore"], &remote).expect_code(1);
+    let word = "BACKUP_AGE_IDENTITY_FILE";
+    assert!(refused.stderr.contains(word), "{}", refused.stderr);
+    let fetched = storage.with(|state| state.requests.iter().any(|line| line.contains(".age")));
+    assert!(
+        !fetched && archives(&other).is_empty(),
+        "nothing was sent for"
+    );
+}
+
+#[test]
 fn a_copy_that_rotted_is_sent_again() {
     let house = House::alone();
     let storage = Storage::start();
@@ -223,8 +286,12 @@ fn serves(server: &Server) {
     assert!(all_are_off_site(&house), "{}", first.stderr);
     chat(&house, THREE_PARTS - 9_000);
     let second = sidecar(&house, &["backup"], &patient).expect_code(0);
-    assert!(all_are_off_site(&house), "{}", second.stderr);
-    // After years without a copy the old one stays until the new one does not stand alone.
+    // After years without a copy the old one stays until the new one does not stand alone; then it is no copy any more.
+    let listed = list(&house);
+    for archive in listed["archives"].as_array().unwrap() {
+        let is_old = archive["name"].as_str().unwrap().contains("2020");
+        assert_eq!(archive["offsite"].is_null(), is_old, "{}", second.stderr);
+    }
     assert!(
         second.stderr.contains("old copies removed"),
         "{}",
