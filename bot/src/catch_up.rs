@@ -17,7 +17,7 @@ pub use view::{Seen, View, Views};
 pub const GROWING: &str = " …";
 /// Messages that Discord gives at once.
 const PAGE: usize = 100;
-/// Pages that are read of one channel.
+/// Pages that are read of one channel at once.
 const MOST_PAGES: usize = 20;
 /// How far back behind the newest message seen we look: channels are not in step with one another.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(120);
@@ -212,10 +212,53 @@ pub fn missed_since(cursor: u64, floor: u64) -> u64 {
 /// Whether a message is too old to be answered still.
 #[must_use]
 pub fn is_expired(said_at: Timestamp, now: Timestamp, minutes: u64) -> bool {
-    now.duration_since(said_at) > SignedDuration::from_mins(minutes.min(1 << 30) as i64)
+    now.duration_since(said_at) > patience(minutes)
 }
 
-/// Everything said in `channel` after `since`, oldest first.
+/// Whatever has a smaller id is too old to be answered still.
+#[must_use]
+pub fn oldest(now: Timestamp, minutes: u64) -> u64 {
+    now.checked_sub(patience(minutes))
+        .map_or(0, crate::discord::id_at)
+}
+
+fn patience(minutes: u64) -> SignedDuration {
+    SignedDuration::from_mins(minutes.min(1 << 30) as i64)
+}
+
+/// One reading of a channel, page after page, from the oldest on: who waits for the longest comes first, and what is
+/// more than one reading takes is left to the next one, so nothing is dropped.
+#[derive(Debug)]
+pub struct Reading {
+    /// Oldest first.
+    pub messages: Vec<Message>,
+    /// After which message it goes on; `None` when nothing is left.
+    pub goes_on: Option<u64>,
+    pages: usize,
+}
+
+impl Reading {
+    fn begin(since: u64) -> Self {
+        Self {
+            messages: Vec::new(),
+            goes_on: Some(since),
+            pages: 0,
+        }
+    }
+
+    /// After which message the next page is to be asked for; `None` when it is over.
+    fn next_page(&self) -> Option<u64> {
+        self.goes_on.filter(|_| self.pages < MOST_PAGES)
+    }
+
+    fn take(&mut self, (messages, goes_on): (Vec<Message>, Option<u64>)) {
+        self.pages += 1;
+        self.messages.extend(messages);
+        self.goes_on = goes_on;
+    }
+}
+
+/// What was said in `channel` after `since`, oldest first, as far as one reading goes.
 ///
 /// # Errors
 /// As Discord says.
@@ -224,19 +267,20 @@ pub async fn missed(
     channel: u64,
     since: u64,
 ) -> Result<Vec<Message>, rest::Error> {
-    let mut all: Vec<Message> = Vec::new();
-    let mut after = since;
-    for _ in 0..MOST_PAGES {
-        let page = rest.messages_after(channel, after).await?;
-        let Some(last) = page.last() else { break };
-        after = last.id.0;
-        let is_last = page.len() < PAGE;
-        all.extend(page);
-        if is_last {
-            break;
-        }
+    Ok(read(rest, channel, since).await?.messages)
+}
+
+/// The same, and from where on it has to be read again.
+///
+/// # Errors
+/// As Discord says.
+pub async fn read(rest: &Arc<Rest>, channel: u64, since: u64) -> Result<Reading, rest::Error> {
+    let mut reading = Reading::begin(since);
+    while let Some(after) = reading.next_page() {
+        let page = rest.page_after(channel, after).await?;
+        reading.take(page);
     }
-    Ok(all)
+    Ok(reading)
 }
 
 #[cfg(test)]
@@ -332,6 +376,38 @@ mod tests {
         );
         assert_eq!(missed_since(cursor, cursor), cursor);
         assert_eq!(missed_since(0, 7), 7);
+    }
+
+    #[test]
+    fn looking_back_goes_no_further_than_what_is_answered_still() {
+        let now: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
+        let bound = oldest(now, 60);
+        assert_eq!(
+            crate::discord::made_at(bound).to_string(),
+            "2026-11-28T11:00:00Z"
+        );
+        assert_eq!(missed_since(1, bound), bound);
+        assert_eq!(oldest(now, u64::MAX), 0);
+    }
+
+    #[test]
+    fn what_one_reading_does_not_take_is_left_to_the_next_one() {
+        let full = |after: u64| {
+            let ids = after + 1..=after + PAGE as u64;
+            let last = *ids.end();
+            let messages: Vec<Message> = ids.map(|id| message(id, 3, None, "x")).collect();
+            (messages, Some(last))
+        };
+        let mut reading = Reading::begin(0);
+        while let Some(after) = reading.next_page() {
+            reading.take(full(after));
+        }
+        let most = MOST_PAGES * PAGE;
+        assert_eq!(reading.messages.len(), most);
+        assert_eq!(reading.goes_on, Some(most as u64));
+        let mut reading = Reading::begin(most as u64);
+        reading.take((vec![message(9_999, 3, None, "x")], None));
+        assert_eq!((reading.next_page(), reading.goes_on), (None, None));
     }
 
     #[test]

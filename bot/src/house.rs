@@ -11,7 +11,7 @@ use daemon_kit::env::Env;
 use daemon_kit::text::Text;
 use jiff::SignedDuration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::alerts;
@@ -165,8 +165,8 @@ async fn live(
         events,
         on_no_content: Box::new(|| tell_no_content(&owner)),
     };
-    let taking_in = tokio::spawn(intake.run(incoming, GRACE));
-    let ended = gateway.run().await;
+    let mut taking_in = tokio::spawn(intake.run(incoming, GRACE));
+    let ended = stay(&gateway, &mut taking_in, &mut beside).await?;
     // The intake ends when nobody can send events any more.
     drop(gateway);
     taking_in.await.context("the intake ended in a panic")?;
@@ -176,6 +176,37 @@ async fn live(
         return Err(Anew.into());
     }
     Ok(())
+}
+
+/// Keeps the connection for as long as all of the bot's own loops live: without one of them it would look alive and answer
+/// nobody. It ends then, and is started again.
+async fn stay(
+    gateway: &Gateway<'_>,
+    taking_in: &mut JoinHandle<()>,
+    beside: &mut JoinSet<()>,
+) -> anyhow::Result<Result<(), Refusal>> {
+    tokio::select! {
+        ended = gateway.run() => Ok(ended),
+        ended = taking_in => {
+            ended.context("the intake ended in a panic")?;
+            anyhow::bail!("the intake ended before its time");
+        }
+        error = first_panic(beside) => {
+            Err(error).context("what looks after the bot ended in a panic")
+        }
+        () = gateway.store.gone() => anyhow::bail!("the store's thread ended before its time"),
+    }
+}
+
+/// Waits for a panic in one of the tasks; one that ends in order is no news.
+async fn first_panic(beside: &mut JoinSet<()>) -> JoinError {
+    loop {
+        match beside.join_next().await {
+            Some(Err(error)) => return error,
+            Some(Ok(())) => {}
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Starts the looks at health and models; the answer is set when the bot is to begin anew with other settings.

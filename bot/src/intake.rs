@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use daemon_kit::text::Text;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval};
 
 use crate::catch_up;
 use crate::commands::{self, Desk};
 use crate::conversation::{Conversations, Ended};
-use crate::discord::wire::{Channel, Message};
+use crate::discord::wire::{Channel, Guild, Message};
 use crate::discord::{Event, Inbound, Place, PlaceKind, Places};
 use crate::router::{Route, Surroundings, route};
 use crate::store::OpenTurn;
@@ -50,17 +50,19 @@ pub struct Rules {
 pub(crate) enum Caught {
     /// Something that was said meanwhile.
     Message(Box<Message>),
-    /// A channel that was not known, and the message that was said in it.
-    Learned(Box<Channel>, Box<Message>),
-    /// One look back is over: the cursor at its begin, and whether it saw everything.
-    Looked(Look, bool),
+    /// A channel that was not known, the message that was said in it, and whether that was live.
+    Learned(Box<Channel>, Box<Message>, bool),
+    /// One look back is over: what is left to look at.
+    Looked(Look),
 }
 
-/// Which channels to look back into, and from where.
-#[derive(Clone, Debug)]
+/// Which channels to look back into.
+#[derive(Debug)]
 pub(crate) struct Look {
-    channels: Vec<u64>,
-    since: u64,
+    /// Their server, which messages that are asked for do not name; none for direct messages.
+    guild: Option<u64>,
+    /// Each channel, and after which message.
+    channels: Vec<(u64, u64)>,
 }
 
 /// A turn on its way: who asked, and how it is told what they want of it.
@@ -91,8 +93,9 @@ pub struct Intake {
     unstored: Arc<AtomicUsize>,
     left: usize,
     tried: Instant,
-    /// By Discord's clock: what was said before may have been answered in another life.
-    started_at: Timestamp,
+    /// By Discord's clock, which is known when the first session begins: what was said before may have been answered
+    /// in another life.
+    started_at: Option<Timestamp>,
     /// When this life began.
     began: Instant,
     pulse: watch::Sender<Instant>,
@@ -112,7 +115,6 @@ impl Intake {
     pub async fn open(rooms: Arc<Rooms>, rules: Rules) -> Result<Self, crate::store::Error> {
         let own_threads = rooms.store.own_threads().await?.into_iter().collect();
         let cursor = Cursor::open(&rooms.store).await?;
-        let started_at = rooms.rest.now();
         Ok(Self {
             rooms,
             rules,
@@ -129,7 +131,7 @@ impl Intake {
             unstored: Arc::default(),
             left: 0,
             tried: Instant::now(),
-            started_at,
+            started_at: None,
             began: Instant::now(),
             pulse: watch::Sender::new(Instant::now()),
         })
@@ -166,10 +168,14 @@ impl Intake {
         );
         self.rooms.gate.close();
         self.rooms.ears.fall_silent();
+        let is_caught_up = self.is_caught_up();
         drop(self.caught.1);
         drop(self.again.1);
         let left = self.conversations.drain(grace).await;
-        self.cursor.save(&self.rooms.store).await;
+        // Else the next life looks at it: what was not looked at must stay behind the cursor.
+        if is_caught_up && self.unstored.load(Ordering::Relaxed) == 0 {
+            self.cursor.save(&self.rooms.store).await;
+        }
         tracing::info!(
             event = "drain.end",
             left,
@@ -197,24 +203,11 @@ impl Intake {
                     self.deleted(id);
                 }
             }
-            Event::Guild(guild) => {
-                let id = guild.id.0;
-                let channels = guild.channels.into_iter().chain(guild.threads);
-                let known: Vec<Channel> = channels.collect();
-                for channel in &known {
-                    self.learn(channel, Some(id));
-                }
-                let newest = known
-                    .iter()
-                    .map(|channel| (channel.id.0, channel.last_message_id.unwrap_or_default().0));
-                let since = self.cursor.since();
-                let spoken: Vec<u64> = newest
-                    .filter(|(_, newest)| *newest > since)
-                    .map(|(id, _)| id)
-                    .collect();
-                self.look(spoken, since);
+            Event::Guild(guild) => self.meet(&guild),
+            Event::GuildGone(guild) => {
+                self.places.forget_guild(guild);
+                self.cursor.forget(guild);
             }
-            Event::GuildGone(guild) => self.places.forget_guild(guild),
             Event::Channel(channel) => self.learn(&channel, None),
             Event::ChannelGone(channel) => {
                 self.places.forget(channel);
@@ -234,6 +227,11 @@ impl Intake {
 
     async fn ready(&mut self, me: u64, application: u64, guilds: &[u64]) {
         self.rooms.me.store(me, Ordering::Relaxed);
+        // Only an answer of Discord's says what its clock shows, and the NAS's own may be wrong. This life began a little
+        // before it.
+        let alive = SignedDuration::try_from(self.began.elapsed()).unwrap_or_default();
+        let began_at = self.rooms.rest.now() - alive;
+        self.started_at = self.started_at.or(Some(began_at));
         tracing::info!(
             event = "gateway.ready",
             guilds = guilds.len(),
@@ -246,14 +244,37 @@ impl Intake {
         if guilds.is_empty() {
             self.rooms.owner.tell("no-server", no_server(application));
         }
-        let since = self.cursor.since();
+        let oldest = self.oldest();
+        self.cursor.wait_for(guilds, oldest, Instant::now());
+        let since = self.cursor.since(oldest);
         match self.rooms.store.direct_channels().await {
-            Ok(channels) => self.look(channels, since),
+            Ok(channels) => self.look(Look {
+                guild: None,
+                channels: channels.into_iter().map(|id| (id, since)).collect(),
+            }),
             Err(error) => {
                 tracing::error!(event = "store.unreadable", error = %error, "direct messages are not looked at");
             }
         }
         self.take_up_open().await;
+    }
+
+    /// A server shows itself: its places are learned, and those are looked into where somebody has spoken.
+    fn meet(&mut self, guild: &Guild) {
+        let id = guild.id.0;
+        let oldest = self.oldest();
+        let since = self.cursor.since_in(id, oldest);
+        let mut spoken = Vec::new();
+        for channel in guild.channels.iter().chain(&guild.threads) {
+            self.learn(channel, Some(id));
+            if channel.last_message_id.unwrap_or_default().0 > since {
+                spoken.push((channel.id.0, since));
+            }
+        }
+        self.look(Look {
+            guild: Some(id),
+            channels: spoken,
+        });
     }
 
     fn learn(&mut self, channel: &Channel, guild: Option<u64>) {
@@ -275,11 +296,12 @@ impl Intake {
         let inbound = message.into_inbound(self.rooms.me());
         let place = self.places.get(inbound.channel);
         if place.is_none() && inbound.guild.is_some() && inbound.mentions_us && !inbound.by_bot {
-            self.ask_about(raw);
+            self.ask_about(raw, is_live);
             return;
         }
         let around = self.around(&inbound, place);
-        let is_old = !is_live || inbound.said_at < self.started_at;
+        let is_of_this_life = self.started_at.is_some_and(|at| inbound.said_at >= at);
+        let is_old = !is_live || !is_of_this_life;
         match route(&inbound, &around) {
             Route::Ignore => {}
             Route::Overhear => self.overhear(inbound, is_old),
@@ -321,6 +343,16 @@ impl Intake {
         )
     }
 
+    /// Whatever was said before this is not answered any more.
+    fn oldest(&self) -> u64 {
+        catch_up::oldest(self.rooms.rest.now(), self.rules.catch_up_minutes)
+    }
+
+    /// Whether everything up to the cursor was looked at.
+    fn is_caught_up(&self) -> bool {
+        self.looking == 0 && self.look_again.is_empty() && !self.cursor.is_held(Instant::now())
+    }
+
     fn ended(&mut self, ended: &Ended<Option<Outcome>>) {
         // A panic may have been chance: such a turn is taken up once more, and then by the next life alone.
         if ended.told.is_err() && !self.panicked.insert(ended.id) {
@@ -339,10 +371,9 @@ impl Intake {
             self.tried = Instant::now();
             self.take_up_left().await;
             for look in std::mem::take(&mut self.look_again) {
-                self.look(look.channels, look.since);
+                self.look(look);
             }
-            let is_settled = self.looking == 0 && self.unstored.load(Ordering::Relaxed) == 0;
-            if is_settled && self.look_again.is_empty() {
+            if self.is_caught_up() && self.unstored.load(Ordering::Relaxed) == 0 {
                 self.cursor.save(&self.rooms.store).await;
             }
         }

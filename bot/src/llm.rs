@@ -1,5 +1,6 @@
 //! Language models: what is asked of them, what they answer, and every way in which they can fail.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -40,8 +41,8 @@ pub enum Role {
 pub struct Image {
     /// `image/png` and so on.
     pub media_type: String,
-    /// Its bytes.
-    pub base64: String,
+    /// Its bytes: there once, however often the prompt is copied.
+    pub base64: Arc<str>,
 }
 
 /// One thing said.

@@ -1,11 +1,12 @@
 //! Telling the owner: a warning in the log and a direct message, at most one a day for each cause.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use daemon_kit::text::{Language, Text};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::discord::{Outbound, Rest};
 use crate::store::Store;
@@ -14,6 +15,10 @@ use crate::store::Store;
 const WAITING: usize = 64;
 /// A message to the owner is not worth more patience.
 const TELL_WITHIN: Duration = Duration::from_mins(3);
+/// What could not be delivered is tried again so often: a NAS that starts may have no way out for a while.
+const AGAIN_AFTER: Duration = Duration::from_mins(5);
+/// A cause is told again after this long.
+const DAY: Duration = Duration::from_hours(24);
 
 /// Something the owner should know.
 struct Tiding {
@@ -34,6 +39,10 @@ pub struct Messenger {
     store: Store,
     language: Language,
     ids: Vec<u64>,
+    /// What was taken up in this life, and when: on a full disk the store cannot remember it.
+    taken: HashMap<String, Instant>,
+    /// What nobody could be reached with yet.
+    undelivered: VecDeque<Tiding>,
 }
 
 impl std::fmt::Debug for Messenger {
@@ -58,6 +67,8 @@ impl Owner {
             store,
             language,
             ids,
+            taken: HashMap::new(),
+            undelivered: VecDeque::new(),
         };
         (Self { tidings }, messenger)
     }
@@ -80,19 +91,64 @@ impl Owner {
 impl Messenger {
     /// Carries tidings until nobody can send any.
     pub async fn run(mut self) {
-        while let Some(tiding) = self.waiting.recv().await {
-            let now = daemon_kit::time::now();
-            match self.store.may_tell(tiding.cause.clone(), now).await {
-                Ok(true) => {}
-                Ok(false) => continue,
-                Err(error) => tracing::debug!(error = %error, "what was told before is not known"),
-            }
-            let text = tiding.text.in_language(self.language).to_owned();
-            tracing::warn!(event = "owner.told", cause = %tiding.cause, "{text}");
-            if timeout(TELL_WITHIN, self.deliver(&text, &tiding.cause)).await != Ok(true) {
-                tracing::warn!(event = "owner.unreached", cause = %tiding.cause, "the owner could not be reached by direct message");
+        let mut again = interval(AGAIN_AFTER);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                tiding = self.waiting.recv() => match tiding {
+                    Some(tiding) => self.take(tiding).await,
+                    None => break,
+                },
+                _ = again.tick() => self.try_again().await,
             }
         }
+    }
+
+    async fn take(&mut self, tiding: Tiding) {
+        self.taken.retain(|_, at| at.elapsed() < DAY);
+        let now = daemon_kit::time::now();
+        if self.taken.contains_key(&tiding.cause) {
+            return;
+        }
+        match self.store.was_told(tiding.cause.clone(), now).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => tracing::debug!(error = %error, "what was told before is not known"),
+        }
+        self.taken.insert(tiding.cause.clone(), Instant::now());
+        let text = tiding.text.in_language(self.language);
+        tracing::warn!(event = "owner.told", cause = %tiding.cause, "{text}");
+        if !self.carry(&tiding).await {
+            tracing::warn!(event = "owner.unreached", cause = %tiding.cause, "the owner could not be reached by direct message; it is tried again");
+            if self.undelivered.len() < WAITING {
+                self.undelivered.push_back(tiding);
+            }
+        }
+    }
+
+    /// In their order; whoever cannot be reached with one is not tried with the next.
+    async fn try_again(&mut self) {
+        while let Some(tiding) = self.undelivered.pop_front() {
+            if !self.carry(&tiding).await {
+                self.undelivered.push_front(tiding);
+                break;
+            }
+        }
+    }
+
+    /// True when an owner has it; only then it counts as told.
+    async fn carry(&mut self, tiding: &Tiding) -> bool {
+        let text = tiding.text.in_language(self.language).to_owned();
+        if timeout(TELL_WITHIN, self.deliver(&text, &tiding.cause)).await != Ok(true) {
+            return false;
+        }
+        let told = self
+            .store
+            .note_told(tiding.cause.clone(), daemon_kit::time::now());
+        if let Err(error) = told.await {
+            tracing::debug!(error = %error, "that the owner was told could not be written down");
+        }
+        true
     }
 
     /// Delivers to every owner; true when one has it.

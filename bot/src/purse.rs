@@ -47,14 +47,17 @@ impl Month {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Empty;
 
-/// Money set aside for one answer; given back when dropped.
+/// Money set aside for one answer. Dropped, it is given back as long as no model was asked; afterwards it is spent.
 pub struct Reserved {
     purse: Purse,
     most: Micros,
+    /// What `most` was reckoned from.
+    longest: Usage,
+    /// What a model was asked for, once one was.
+    asked_for: Option<Purpose>,
     is_settled: bool,
     channel: u64,
-    /// What is to be asked: with a cheaper model when money is short.
-    pub prompt: Arc<Prompt>,
+    prompt: Arc<Prompt>,
 }
 
 impl Purse {
@@ -124,6 +127,8 @@ impl Purse {
         Ok(Reserved {
             purse: self.clone(),
             most,
+            longest,
+            asked_for: None,
             is_settled: false,
             channel: 0,
             prompt: Arc::new(prompt),
@@ -188,6 +193,14 @@ impl Reserved {
         self
     }
 
+    /// What is to be asked, with a cheaper model when money is short. From now on it costs: whoever leaves without a word
+    /// of what it took pays the most that it can have taken.
+    #[must_use]
+    pub fn ask(&mut self, purpose: Purpose) -> Arc<Prompt> {
+        self.asked_for = Some(purpose);
+        Arc::clone(&self.prompt)
+    }
+
     /// Pays for `paid`. The first one's cost is returned, to be stored with its turn; the rest is stored here.
     pub async fn settle(mut self, paid: &[Completion], purpose: Purpose) -> Spent {
         let purse = self.purse.clone();
@@ -204,9 +217,7 @@ impl Reserved {
             .chain(wasted)
             .map(|(model, usage)| purse.spent(model, usage, (purpose, self.channel)))
             .collect();
-        let total = bills.iter().map(|bill| bill.cost_micros).sum();
-        self.is_settled = true;
-        purse.with_month(|month| month.ledger.settle(self.most, total));
+        self.close(bills.iter().map(|bill| bill.cost_micros).sum());
         let mut first = if bills.is_empty() {
             purse.spent("none/none", Usage::default(), (purpose, self.channel))
         } else {
@@ -217,34 +228,54 @@ impl Reserved {
         first
     }
 
-    /// Pays for what broke off before there was an answer; all of it is stored here.
+    /// Pays for what broke off before there was an answer, which may be nothing; all of it is stored here.
     pub async fn settle_broken(mut self, wasted: &[(String, Usage)], purpose: Purpose) {
-        // Nothing came: dropped, the money is given back.
-        if wasted.is_empty() {
-            return;
-        }
         let purse = self.purse.clone();
         let bills: Vec<Spent> = wasted
             .iter()
             .map(|(model, usage)| purse.spent(model, *usage, (purpose, self.channel)))
             .collect();
-        let total = bills.iter().map(|bill| bill.cost_micros).sum();
-        self.is_settled = true;
-        purse.with_month(|month| month.ledger.settle(self.most, total));
+        self.close(bills.iter().map(|bill| bill.cost_micros).sum());
         purse.store(bills).await;
     }
 
-    /// Gives the money back.
-    pub fn release(self) {
-        drop(self);
+    /// Gives the money back: nothing was taken.
+    pub fn release(mut self) {
+        self.close(0);
+    }
+
+    fn close(&mut self, cost: Micros) {
+        self.is_settled = true;
+        let most = self.most;
+        self.purse
+            .with_month(|month| month.ledger.settle(most, cost));
+    }
+
+    /// What the answer may have taken at most.
+    fn at_most(&self, purpose: Purpose) -> Spent {
+        let model = self.purse.0.models.model.to_string();
+        let spent = (purpose, self.channel);
+        Spent {
+            cost_micros: self.most,
+            ..self.purse.spent(&model, self.longest, spent)
+        }
     }
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        if !self.is_settled {
-            self.purse
-                .with_month(|month| month.ledger.settle(self.most, 0));
+        if self.is_settled {
+            return;
+        }
+        let Some(purpose) = self.asked_for else {
+            self.close(0);
+            return;
+        };
+        // Left in the middle, and nobody knows what it took: rather too much in the books than nothing.
+        self.close(self.most);
+        let (purse, bill) = (self.purse.clone(), self.at_most(purpose));
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { purse.store(vec![bill]).await });
         }
     }
 }
@@ -290,7 +321,104 @@ fn unknown_price(model: &str) -> Text {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use daemon_kit::env::Env;
+    use daemon_kit::text::Language;
+    use secrecy::SecretString;
+
     use super::*;
+    use crate::discord::Rest;
+    use crate::llm::Stop;
+
+    const MODEL: &str = "anthropic/claude-haiku-4-5";
+
+    /// A purse without a limit, and what has to live as long.
+    async fn purse() -> (Purse, Store, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _closing) = Store::open(&folder.path().join("sessions.db")).unwrap();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let rest = Rest::new(client, &SecretString::from("t"), "http://127.0.0.1:9");
+        let (owner, _) = Owner::new(Arc::new(rest), store.clone(), Language::En, vec![1]);
+        let settings = Settings::built_in(Language::En);
+        let (_, settings) = watch::channel(Arc::new(settings));
+        let models = llm::Config::read(&mut Env::from_map([
+            ("LLM_MODEL", MODEL),
+            ("ANTHROPIC_API_KEY", "sk-ant-x"),
+        ]));
+        let opened = Purse::open(0.0, settings, models, TimeZone::UTC, (store.clone(), owner));
+        (opened.await.unwrap(), store, folder)
+    }
+
+    fn reserved(purse: &Purse) -> Reserved {
+        purse.reserve(Prompt::default()).unwrap()
+    }
+
+    fn spent(purse: &Purse) -> Micros {
+        purse.with_month(|month| month.ledger.spent())
+    }
+
+    /// What the store has, in calls and money, once there are `calls`.
+    async fn stored(store: &Store, calls: u64) -> (u64, Micros) {
+        for _ in 0..500 {
+            let rows = store.usage_since("2000-01-01".to_owned()).await.unwrap();
+            let found = rows.iter().map(|row| row.calls).sum::<u64>();
+            if found == calls {
+                return (found, rows.iter().map(|row| row.cost_micros).sum());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("never {calls} calls in the books");
+    }
+
+    #[tokio::test]
+    async fn who_leaves_after_asking_pays_the_most_and_before_nothing() {
+        let (purse, store, _folder) = purse().await;
+        drop(reserved(&purse));
+        assert_eq!(spent(&purse), 0);
+        let mut asked = reserved(&purse);
+        let most = asked.most;
+        assert!(most > 0);
+        drop(asked.ask(Purpose::Answer));
+        drop(asked);
+        assert_eq!(spent(&purse), most);
+        assert_eq!(stored(&store, 1).await, (1, most));
+    }
+
+    #[tokio::test]
+    async fn what_is_known_is_settled_to_the_token_and_a_refusal_costs_nothing() {
+        let (purse, store, _folder) = purse().await;
+        let mut refused = reserved(&purse);
+        drop(refused.ask(Purpose::Answer));
+        refused.settle_broken(&[], Purpose::Answer).await;
+        let mut released = reserved(&purse);
+        drop(released.ask(Purpose::Answer));
+        released.release();
+        assert_eq!(spent(&purse), 0);
+        let usage = Usage {
+            input_tokens: 10,
+            output_tokens: 5,
+        };
+        let exact = purse.price(&MODEL.parse().unwrap(), usage);
+        let mut broken = reserved(&purse);
+        drop(broken.ask(Purpose::Answer));
+        let wasted = [(MODEL.to_owned(), usage)];
+        broken.settle_broken(&wasted, Purpose::Answer).await;
+        assert_eq!(spent(&purse), exact);
+        let mut answered = reserved(&purse);
+        drop(answered.ask(Purpose::Answer));
+        let answer = Completion {
+            model: MODEL.to_owned(),
+            text: "yes".to_owned(),
+            usage,
+            wasted: Vec::new(),
+            stop: Stop::End,
+        };
+        let bill = answered.settle(&[answer], Purpose::Answer).await;
+        assert_eq!((bill.cost_micros, spent(&purse)), (exact, 2 * exact));
+        // The answer's own is stored with its turn.
+        assert_eq!(stored(&store, 1).await, (1, exact));
+    }
 
     #[test]
     fn a_new_month_begins_with_the_whole_of_its_money() {

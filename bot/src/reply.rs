@@ -215,9 +215,4 @@ impl EditCadence {
     pub fn edited(&mut self, now: Duration) {
         self.last = Some(now);
     }
-
-    /// The next edit is to wait at least this long: Discord asked for it.
-    pub fn hold(&mut self, now: Duration, pause: Duration) {
-        self.last = Some((now + pause).saturating_sub(self.least));
-    }
 }

@@ -1,5 +1,7 @@
 //! Whom a message is for. Pure.
 
+use daemon_kit::text::Language;
+
 use crate::discord::{Inbound, Place, PlaceKind};
 use crate::store::{Scope, Way};
 
@@ -72,7 +74,7 @@ pub fn route(inbound: &Inbound, around: &Surroundings) -> Route {
 
 /// A name for the thread that answers `text`: the beginning of what was asked, up to its first stop.
 #[must_use]
-pub fn thread_name(text: &str) -> String {
+pub fn thread_name(text: &str, language: Language) -> String {
     let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut name: String = joined.chars().take(50).collect();
     // By the order of the stops, not of their places: so the predecessor named its threads.
@@ -83,10 +85,10 @@ pub fn thread_name(text: &str) -> String {
         name.truncate(end);
     }
     let name = name.trim();
-    if name.is_empty() {
-        "会話".to_owned()
-    } else {
-        name.to_owned()
+    match (name, language) {
+        ("", Language::Ja) => "会話".to_owned(),
+        ("", Language::En) => "Conversation".to_owned(),
+        (name, _) => name.to_owned(),
     }
 }
 
@@ -245,13 +247,18 @@ mod tests {
 
     #[test]
     fn threads_are_named_as_the_predecessor_named_them() {
-        assert_eq!(
-            thread_name("今日は\n いい天気。散歩する？"),
-            "今日は いい天気"
-        );
-        assert_eq!(thread_name("what? ほんと。"), "what? ほんと");
-        assert_eq!(thread_name(" \n "), "会話");
-        assert_eq!(thread_name("。"), "会話");
-        assert_eq!(thread_name(&"あ".repeat(80)), "あ".repeat(50));
+        let name = |text: &str| thread_name(text, Language::Ja);
+        assert_eq!(name("今日は\n いい天気。散歩する？"), "今日は いい天気");
+        assert_eq!(name("what? ほんと。"), "what? ほんと");
+        assert_eq!(name(" \n "), "会話");
+        assert_eq!(name("。"), "会話");
+        assert_eq!(name(&"あ".repeat(80)), "あ".repeat(50));
+    }
+
+    #[test]
+    fn a_thread_without_words_is_named_in_the_members_language() {
+        assert_eq!(thread_name("", Language::En), "Conversation");
+        assert_eq!(thread_name(" ... ", Language::En), "Conversation");
+        assert_eq!(thread_name("what? ほんと。", Language::En), "what? ほんと");
     }
 }

@@ -43,8 +43,7 @@ pub fn open(config: &Config) -> anyhow::Result<Data> {
     adopt_predecessor(config, &mut tidings)?;
     import_waiting(config, &mut tidings)?;
     let path = config.database_path();
-    let (store, closing) =
-        Store::open(&path, daemon_kit::time::now()).map_err(|error| hold(&path, &error))?;
+    let (store, closing) = Store::open(&path).map_err(|error| hold(&path, &error))?;
     note_restore(config, &mut tidings);
     let before = SystemTime::now() - KEEP_COPIES;
     match Store::remove_old_copies(&path, before) {
@@ -179,20 +178,49 @@ fn newer(path: &Path, error: &store::Error) -> Finding {
     .by_setting()
 }
 
-/// A database in the predecessor's schema stands in our place: it is set aside whole, and its words come along.
+/// A database in the predecessor's schema stands in our place: it is set aside whole, and its words come along, now or,
+/// when that is interrupted, at the next start.
 fn adopt_predecessor(config: &Config, tidings: &mut Vec<(String, Text)>) -> anyhow::Result<()> {
     let path = config.database_path();
-    let is_predecessors = Store::is_predecessors(&path).map_err(|error| hold(&path, &error))?;
-    if !is_predecessors {
-        return Ok(());
-    }
+    let failed = |error: store::Error| hold(&path, &error);
     let now = daemon_kit::time::now();
-    let aside =
-        Store::set_aside(&path, "before-import", now).map_err(|error| hold(&path, &error))?;
-    let report =
-        Store::import(&path, &aside, &config.zone(), now).map_err(|error| hold(&path, &error))?;
-    say(&report, tidings);
+    if Store::is_predecessors(&path).map_err(failed)? {
+        Store::begin_takeover(&path, now).map_err(failed)?;
+    }
+    for copy in Store::unfinished_takeovers(&path).map_err(failed)? {
+        let report = Store::import(&path, &copy, &config.zone(), now)
+            .map_err(|error| not_taken_over(&path, &copy, &error))?;
+        say(&report, tidings);
+        if let Err(error) = Store::end_takeover(&path, &copy) {
+            tracing::warn!(event = "import.not_marked", error = %error, "the predecessor's database could not be renamed; it is looked at again, and nothing is taken twice");
+        }
+    }
     Ok(())
+}
+
+/// The predecessor's words are not here yet: to begin without them is for the owner to decide.
+fn not_taken_over(path: &Path, copy: &Path, error: &store::Error) -> anyhow::Error {
+    if matches!(error, store::Error::Newer { .. } | store::Error::Full) {
+        return hold(path, error);
+    }
+    let name = copy.file_name().unwrap_or_default().to_string_lossy();
+    let finding = Finding::error(
+        "bot.takeover",
+        Text::new(
+            "前のボットのデータベースを引き継げません",
+            "the previous bot's database cannot be taken over",
+        ),
+        format!("{}: {error}", copy.display()),
+        Text::new(
+            format!(
+                "data フォルダの権限と空き容量を確かめてください (直れば自動で続けます)。引き継がずに始めるなら、{name} を data フォルダの外へ移してください"
+            ),
+            format!(
+                "check permissions and free space of the data folder (I go on by myself then); to start without its words, move {name} out of the data folder"
+            ),
+        ),
+    );
+    Hold::and_retry(finding).into()
 }
 
 /// Files in `data/import/`, each once.

@@ -33,7 +33,6 @@ pub use schema::SCHEMA_VERSION;
 pub use turns::{BeginTurn, Erased, FinishTurn, NewTurn, OpenTurn, State, Way};
 pub use usage::{PlaceRow, Purpose, Spent, UsageRow};
 
-use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
@@ -172,9 +171,9 @@ impl Store {
     ///
     /// # Errors
     /// A newer or foreign schema, or a file that cannot be opened.
-    pub fn open(path: &Path, now: Timestamp) -> Result<(Self, Closing), Error> {
+    pub fn open(path: &Path) -> Result<(Self, Closing), Error> {
         let mut connection = schema::open(path)?;
-        forget::apply_tombstones(&mut connection, path, now)?;
+        forget::apply_tombstones(&mut connection, path)?;
         let (calls, waiting) = mpsc::channel(WAITING_CALLS);
         let handle = std::thread::Builder::new()
             .name("store".to_owned())
@@ -217,6 +216,11 @@ impl Store {
     /// The store is closed.
     pub async fn ping(&self) -> Result<(), Error> {
         self.call(|_| Ok(())).await
+    }
+
+    /// Waits until the owner thread is gone.
+    pub async fn gone(&self) {
+        self.calls.closed().await;
     }
 
     /// Folds the log into the database: what was deleted is then in neither.

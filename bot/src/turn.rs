@@ -312,6 +312,7 @@ async fn build_prompt(
         leave: Leave::of(&turn.inbound.text, &said),
         ways,
         remark: enclosed.remark,
+        _pictures: enclosed.pictures,
     };
     (prompt, heard)
 }

@@ -5,7 +5,7 @@ use daemon_kit::text::Language;
 use super::answer::{Reply, Trouble, scope};
 use super::held;
 use super::request::Button;
-use crate::discord::Interaction;
+use crate::discord::{Interaction, made_at};
 use crate::turn::Rooms;
 
 /// Asks once more before anything is forgotten.
@@ -40,8 +40,10 @@ pub(super) async fn forget(
     everywhere: bool,
 ) -> Result<Reply, Trouble> {
     let now = daemon_kit::time::now();
+    // Up to this command by any clock: ours may have been wrong when the words came, or may be now.
+    let until = now.max(rooms.rest.now()).max(made_at(interaction.id.0));
     let place = (!everywhere).then(|| scope(interaction).to_string());
-    let gone = rooms.store.forget(interaction.user(), place, now).await?;
+    let gone = rooms.store.forget(interaction.user(), place, until).await?;
     let channel = (!everywhere).then(|| interaction.place());
     rooms.ears.let_go(interaction.user(), channel);
     tracing::info!(
@@ -169,25 +171,16 @@ pub fn company(rooms: &Rooms, listening: Option<u64>) -> String {
     let config = rooms.models.config();
     let own = listening.and_then(|channel| rooms.channels.of(channel).model);
     let judge = listening.map(|_| rooms.ears.judge());
-    let mut companies: Vec<&str> = own
-        .as_ref()
-        .into_iter()
-        .chain(std::iter::once(&config.model))
-        .chain(&config.fallbacks)
-        .chain(judge)
-        .map(
-            |model| match (config.is_free(model), rooms.manner.language) {
-                (true, Language::Ja) => "この機械か家の中",
-                (true, Language::En) => "this machine or house",
-                (false, _) => model.provider.company(),
-            },
-        )
-        .collect();
-    let mut seen = Vec::new();
-    companies.retain(|company| {
-        let is_new = !seen.contains(company);
-        seen.push(*company);
-        is_new
-    });
-    companies.join(", ")
+    let house = match rooms.manner.language {
+        Language::Ja => "この機械か家の中",
+        Language::En => "this machine or house",
+    };
+    let mut readers: Vec<String> = Vec::new();
+    for model in own.iter().chain(config.chain()).chain(judge) {
+        let reader = config.reader(model).unwrap_or_else(|| house.to_owned());
+        if !readers.contains(&reader) {
+            readers.push(reader);
+        }
+    }
+    readers.join(", ")
 }

@@ -152,8 +152,8 @@ async fn answer(
     let Ok(reserved) = rooms.purse.reserve(prompt) else {
         return Ok(Reply::new(Note::Resting.text(language)));
     };
-    let reserved = reserved.at(interaction.guild_id.map_or(0, |_| place));
-    let asked = Arc::clone(&reserved.prompt);
+    let mut reserved = reserved.at(interaction.guild_id.map_or(0, |_| place));
+    let asked = reserved.ask(Purpose::Answer);
     let mut paid = Paid::default();
     let reply = match wording(rooms, &asked, &persona.law, leave, &mut paid).await {
         Ok(reply) => reply,

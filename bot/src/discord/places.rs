@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use super::wire;
 
-/// More places than this are not remembered: the rest are asked for when they speak.
+/// More places than this are not remembered at once: the rest are asked for when they speak.
 const MOST_PLACES: usize = 50_000;
+/// How many go at once when there is no room for another one.
+const LET_GO: usize = MOST_PLACES / 10;
 
 /// What kind of place a channel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +35,7 @@ pub struct Place {
     pub parent: u64,
     /// Who opened a thread; 0 for nobody.
     pub opener: u64,
-    /// The newest message known; 0 for none.
+    /// The newest message when we were told of the place; 0 for none.
     pub newest: u64,
 }
 
@@ -69,8 +71,20 @@ impl Places {
         if let (0, Some(guild)) = (place.guild, guild) {
             place.guild = guild;
         }
-        if self.known.len() < MOST_PLACES || self.known.contains_key(&channel.id.0) {
-            self.known.insert(channel.id.0, place);
+        // Always taken in: one that was asked about and is not known afterwards would be asked about without end.
+        if self.known.len() >= MOST_PLACES && !self.known.contains_key(&channel.id.0) {
+            self.make_room();
+        }
+        self.known.insert(channel.id.0, place);
+    }
+
+    /// Lets go of the places where nobody has spoken for the longest.
+    fn make_room(&mut self) {
+        let places = self.known.iter();
+        let mut quietest: Vec<(u64, u64)> = places.map(|(id, place)| (place.newest, *id)).collect();
+        quietest.sort_unstable();
+        for (_, id) in quietest.into_iter().take(LET_GO) {
+            self.known.remove(&id);
         }
     }
 
@@ -98,5 +112,39 @@ impl Places {
     #[must_use]
     pub fn get(&self, channel: u64) -> Option<Place> {
         self.known.get(&channel).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(id: u64, newest: u64) -> wire::Channel {
+        wire::Channel {
+            id: wire::Id(id),
+            last_message_id: Some(wire::Id(newest)),
+            ..wire::Channel::default()
+        }
+    }
+
+    #[test]
+    fn a_new_place_is_always_known_and_the_quietest_make_room() {
+        let mut places = Places::default();
+        let most = MOST_PLACES as u64;
+        // The first is the loudest.
+        for id in 1..=most {
+            places.learn(&channel(id, 1 + most - id), None);
+        }
+        assert_eq!(places.known.len(), MOST_PLACES);
+        // Told of again, a known one needs no room.
+        places.learn(&channel(most, 1), None);
+        assert_eq!(places.known.len(), MOST_PLACES);
+        places.learn(&channel(most + 1, 0), Some(7));
+        let new = places.get(most + 1).unwrap();
+        assert_eq!(
+            (new.guild, places.known.len()),
+            (7, MOST_PLACES - LET_GO + 1)
+        );
+        assert!(places.get(1).is_some() && places.get(most).is_none());
     }
 }

@@ -1,6 +1,5 @@
 //! What Discord writes, as far as we read it: unknown and missing fields never make a message unreadable.
 
-use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
 use super::{Attachment, Inbound, Quoted, made_at};
@@ -212,12 +211,6 @@ impl Message {
             quoted,
             said_at: made_at(self.id.0),
         }
-    }
-
-    /// When it was written, by Discord's clock.
-    #[must_use]
-    pub fn said_at(&self) -> Timestamp {
-        made_at(self.id.0)
     }
 }
 

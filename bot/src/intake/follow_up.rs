@@ -87,45 +87,38 @@ impl Intake {
         self.post(scope, id, Running { asker, wish: tell }, Box::pin(work));
     }
 
-    /// Looks back into `channels`, beside everything else.
-    pub(super) fn look(&mut self, channels: Vec<u64>, since: u64) {
-        if channels.is_empty() {
+    /// Looks back, beside everything else.
+    pub(super) fn look(&mut self, look: Look) {
+        if look.channels.is_empty() {
             return;
         }
         self.looking += 1;
         let (rooms, caught) = (Arc::clone(&self.rooms), self.caught.0.clone());
         self.conversations.aside(async move {
-            let look = Look { channels, since };
-            let is_whole = look_back(&rooms, &look, &caught).await;
-            drop(caught.send(Caught::Looked(look, is_whole)).await);
+            let left = look_back(&rooms, look, &caught).await;
+            drop(caught.send(Caught::Looked(left)).await);
         });
     }
 
     /// Takes what looking back found.
     pub(super) fn catch(&mut self, caught: Caught) {
         match caught {
-            Caught::Message(mut message) => {
-                // Asked for one by one, messages do not say which server they are from.
-                let place = self.places.get(message.channel_id.0);
-                let guild = place.map(|place| place.guild).filter(|guild| *guild != 0);
-                message.guild_id = message.guild_id.or(guild.map(Id));
-                self.hear(*message, false);
-            }
-            Caught::Learned(channel, message) => {
+            Caught::Message(message) => self.hear(*message, false),
+            Caught::Learned(channel, message, is_live) => {
                 self.learn(&channel, message.guild_id.map(|id| id.0));
-                self.hear(*message, true);
+                self.hear(*message, is_live);
             }
-            Caught::Looked(look, is_whole) => {
+            Caught::Looked(left) => {
                 self.looking = self.looking.saturating_sub(1);
-                if !is_whole {
-                    self.look_again.push(look);
+                if !left.channels.is_empty() {
+                    self.look_again.push(left);
                 }
             }
         }
     }
 
     /// A mention in a channel that nobody told us of: Discord is asked what it is.
-    pub(super) fn ask_about(&mut self, message: Message) {
+    pub(super) fn ask_about(&mut self, message: Message, is_live: bool) {
         let (rooms, caught) = (Arc::clone(&self.rooms), self.caught.0.clone());
         self.conversations.aside(async move {
             let id = message.channel_id;
@@ -141,46 +134,52 @@ impl Intake {
                         guild_id: message.guild_id,
                         ..Default::default()
                     });
-            drop(
-                caught
-                    .send(Caught::Learned(Box::new(channel), Box::new(message)))
-                    .await,
-            );
+            let learned = Caught::Learned(Box::new(channel), Box::new(message), is_live);
+            drop(caught.send(learned).await);
         });
     }
 }
 
-/// True when every channel was seen (or is not ours to see).
-async fn look_back(rooms: &Rooms, look: &Look, caught: &tokio::sync::mpsc::Sender<Caught>) -> bool {
-    let mut is_whole = true;
+/// Looks into every channel, and tells what is left: channels that Discord did not show now, and those where more was
+/// said than one reading takes.
+async fn look_back(rooms: &Rooms, look: Look, caught: &tokio::sync::mpsc::Sender<Caught>) -> Look {
+    let (guild, channels) = (look.guild, look.channels.len());
+    let mut left = Vec::new();
     let mut found = 0_usize;
-    for channel in &look.channels {
-        match catch_up::missed(&rooms.rest, *channel, look.since).await {
-            Ok(messages) => {
-                for message in messages {
+    for (channel, since) in look.channels {
+        match catch_up::read(&rooms.rest, channel, since).await {
+            Ok(reading) => {
+                left.extend(reading.goes_on.map(|after| (channel, after)));
+                for mut message in reading.messages {
                     found += 1;
-                    if caught
-                        .send(Caught::Message(Box::new(message)))
-                        .await
-                        .is_err()
-                    {
-                        return false;
+                    // Asked for one by one, messages do not say which server they are from.
+                    message.guild_id = message.guild_id.or(guild.map(Id));
+                    let message = Caught::Message(Box::new(message));
+                    if caught.send(message).await.is_err() {
+                        // The intake has ended, and its cursor stays behind this.
+                        return Look {
+                            guild,
+                            channels: left,
+                        };
                     }
                 }
             }
             Err(error) if error.is_final() => {}
             Err(error) => {
                 tracing::info!(event = "catch_up.failed", channel, error = %error, "looking again later");
-                is_whole = false;
+                left.push((channel, since));
             }
         }
     }
     tracing::info!(
         event = "catch_up.done",
-        channels = look.channels.len(),
+        channels,
         messages = found,
-        is_whole,
+        is_whole = left.is_empty(),
         "looked at what was said meanwhile"
     );
-    is_whole
+    Look {
+        guild,
+        channels: left,
+    }
 }

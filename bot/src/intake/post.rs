@@ -15,7 +15,7 @@ use crate::notes::Note;
 use crate::store::{BeginTurn, NewTurn, Scope, Store, Way};
 use crate::turn::{self, Outcome, Rooms, Turn, Wish, disk_trouble};
 
-/// How long a question waits for the disk before it is left to the next look back.
+/// How often a question is offered to the disk, in two minutes, before whoever asked is told that no answer comes.
 const STORE_ATTEMPTS: u32 = 8;
 
 /// How a message is to be answered.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use daemon_kit::backoff::Backoff;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::http::{self, Reader};
 use super::thinking::{Shown, Thinking};
@@ -44,6 +44,7 @@ pub(super) async fn complete(
     let mut chain = Chain {
         config,
         client,
+        end: Instant::now() + TOTAL,
         enough,
         audience: Audience {
             deltas,
@@ -85,6 +86,8 @@ pub(super) fn order(config: &Config, choice: &Choice) -> Vec<ModelName> {
 struct Chain<'a> {
     config: &'a Config,
     client: &'a reqwest::Client,
+    /// Until when an answer is waited for.
+    end: Instant,
     /// Asked no more once it has come: the walk is over then.
     enough: Enough,
     audience: Audience,
@@ -187,6 +190,8 @@ impl Chain<'_> {
             // Leaving the stream closes the connection, and with it ends the cost.
             biased;
             () = &mut self.enough => Err(Error::Cancelled.into()),
+            // Seen here, so that what the stream has taken until now is known and paid for.
+            () = sleep_until(self.end) => Err(Error::TimedOut.into()),
             outcome = http::stream(self.client, call, config.timeout, reader.as_mut(), &mut gathered) => outcome,
         };
         let spent = gathered.usage(prompt);

@@ -147,6 +147,21 @@ impl Config {
             || self.endpoint(model.provider).is_private()
     }
 
+    /// Who gets to read what is sent to `model`, as members know them: whoever is at the address, whatever the
+    /// interface is called. None when nothing leaves the house.
+    #[must_use]
+    pub fn reader(&self, model: &ModelName) -> Option<String> {
+        let provider = model.provider;
+        let endpoint = self.endpoint(provider);
+        if provider == Provider::Echo || endpoint.is_private() {
+            return None;
+        }
+        let host = host_of(&endpoint.base_url);
+        let is_its_own = host == host_of(usual_url(provider));
+        let company = provider.company().filter(|_| is_its_own);
+        Some(company.map_or(host, str::to_owned))
+    }
+
     /// Every model that may answer, in order.
     pub fn chain(&self) -> impl Iterator<Item = &ModelName> {
         std::iter::once(&self.model).chain(&self.fallbacks)
@@ -165,6 +180,22 @@ impl Config {
         let needed = self.uses(Provider::Gemini);
         self.gemini.key = key(env, "GEMINI_API_KEY", "AIza…", needed);
     }
+}
+
+fn usual_url(provider: Provider) -> &'static str {
+    match provider {
+        Provider::Anthropic => ANTHROPIC_URL,
+        Provider::OpenAi => OPENAI_URL,
+        Provider::Gemini => GEMINI_URL,
+        Provider::Ollama | Provider::Echo => OLLAMA_URL,
+    }
+}
+
+/// Nothing else of an address: the rest may hold a key.
+fn host_of(url: &str) -> String {
+    let url = reqwest::Url::parse(url).ok();
+    let host = url.as_ref().and_then(reqwest::Url::host_str);
+    host.unwrap_or_default().to_owned()
 }
 
 fn model_expected() -> Text {

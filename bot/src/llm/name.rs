@@ -19,14 +19,13 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// Who runs it, as members know them.
-    #[must_use]
-    pub fn company(self) -> &'static str {
+    /// Who runs its own servers, as members know them; none for what everybody runs for themselves.
+    pub(super) fn company(self) -> Option<&'static str> {
         match self {
-            Self::Anthropic => "Anthropic",
-            Self::OpenAi => "OpenAI",
-            Self::Gemini => "Google",
-            Self::Ollama | Self::Echo => "this machine",
+            Self::Anthropic => Some("Anthropic"),
+            Self::OpenAi => Some("OpenAI"),
+            Self::Gemini => Some("Google"),
+            Self::Ollama | Self::Echo => None,
         }
     }
 

@@ -73,7 +73,7 @@ fn message(utterance: &Utterance) -> Message<'_> {
         images: utterance
             .images
             .iter()
-            .map(|image| image.base64.as_str())
+            .map(|image| image.base64.as_ref())
             .collect(),
     }
 }

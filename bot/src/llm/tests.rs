@@ -56,6 +56,39 @@ fn text(text: &str) -> Delta {
     Delta::Text(text.into())
 }
 
+#[test]
+fn the_reader_of_words_is_named_by_the_address() {
+    let reader = |model: &str, vars: &[(&'static str, &'static str)]| {
+        let mut all = vec![("LLM_MODEL", CLAUDE), ("ANTHROPIC_API_KEY", "sk-ant-x")];
+        all.extend_from_slice(vars);
+        let config = Config::read(&mut Env::from_map(all));
+        config.reader(&model.parse().unwrap())
+    };
+    let named = |name: &str| Some(name.to_owned());
+    assert_eq!(reader(CLAUDE, &[]), named("Anthropic"));
+    assert_eq!(reader("gemini/a", &[]), named("Google"));
+    assert_eq!(reader("openai/a", &[]), named("OpenAI"));
+    // The provider's own, however it is written.
+    let own = [(
+        "OPENAI_BASE_URL",
+        "https://API.openai.com/v1/chat/completions",
+    )];
+    assert_eq!(reader("openai/a", &own), named("OpenAI"));
+    let other = [(
+        "OPENAI_BASE_URL",
+        "https://k:secret@llm.example.com:8443/v1",
+    )];
+    assert_eq!(reader("openai/a", &other), named("llm.example.com"));
+    let inside = [("OPENAI_BASE_URL", "http://192.168.1.5:8080")];
+    assert_eq!(reader("openai/a", &inside), None);
+    assert_eq!(reader("ollama/a", &[]), None);
+    let inside = [("OLLAMA_BASE_URL", "http://nas:11434")];
+    assert_eq!(reader("ollama/a", &inside), None);
+    let outside = [("OLLAMA_BASE_URL", "https://ollama.example.com")];
+    assert_eq!(reader("ollama/a", &outside), named("ollama.example.com"));
+    assert_eq!(reader("echo", &outside), None, "nobody reads the echo");
+}
+
 #[tokio::test]
 async fn anthropic_is_asked_as_documented_and_answers() {
     let server = StandIn::start(vec![Script::anthropic("やあ", true)]).await;

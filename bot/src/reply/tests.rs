@@ -171,6 +171,4 @@ fn edits_keep_their_distance() {
     cadence.edited(at(100));
     assert_eq!(cadence.due_in(at(300)), at(1000));
     assert_eq!(cadence.due_in(at(1300)), Duration::ZERO);
-    cadence.hold(at(1300), at(5000));
-    assert_eq!(cadence.due_in(at(1300)), at(5000));
 }

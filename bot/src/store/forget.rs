@@ -12,7 +12,9 @@ use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
 use super::consent::CONSENT_SCOPE;
+use super::turns::instant;
 use super::{Error, Scope, State, Store, let_go, schema};
+use crate::discord::id_at;
 
 /// The file of tombstones, beside the database.
 const FORGOTTEN_FILE: &str = "forgotten.jsonl";
@@ -29,6 +31,23 @@ pub struct Tombstone {
     pub until_ms: i64,
 }
 
+impl Tombstone {
+    /// Messages with a smaller id were written by then, by Discord's clock. Ours may have run ahead when a question came,
+    /// and have been set back since: what it wrote down would be later than a forgetting that came after it.
+    fn id_bound(&self) -> i64 {
+        let bound = id_at(instant(self.until_ms.saturating_add(1)));
+        i64::try_from(bound).unwrap_or(i64::MAX)
+    }
+
+    /// The channel of which what was said there is forgotten; none for everywhere, a thread or a direct message.
+    fn channel(&self) -> Option<i64> {
+        match self.scope.parse() {
+            Ok(Scope::Pair { channel, .. } | Scope::Overheard(channel)) => Some(channel as i64),
+            Ok(Scope::Thread(_) | Scope::Direct(_)) | Err(()) => None,
+        }
+    }
+}
+
 /// What a forgetting took away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forgotten {
@@ -41,7 +60,8 @@ pub struct Forgotten {
 }
 
 impl Store {
-    /// Forgets a member's words and the answers to them, everywhere or in one scope (`thread:1`).
+    /// Forgets a member's words and the answers to them, everywhere or in one scope (`thread:1`). Of a channel
+    /// (`pair:1:2`), also the questions that were asked there and answered in a thread.
     ///
     /// # Errors
     /// The disk refuses; what was not forgotten is forgotten at the next start.
@@ -91,11 +111,7 @@ impl Store {
 }
 
 /// Applies what the file says and the database does not know: the case after a restore.
-pub(super) fn apply_tombstones(
-    connection: &mut Connection,
-    path: &Path,
-    _now: Timestamp,
-) -> Result<(), Error> {
+pub(super) fn apply_tombstones(connection: &mut Connection, path: &Path) -> Result<(), Error> {
     let written = read_tombstones(path)?;
     let known: BTreeSet<Tombstone> = {
         let mut statement = connection.prepare("SELECT user, scope, until_ms FROM tombstones")?;
@@ -194,15 +210,18 @@ fn take_consent(
 }
 
 fn forget_words(connection: &Connection, stone: &Tombstone) -> Result<Forgotten, Error> {
-    let user = stone.user as i64;
+    let (user, id_bound, channel) = (stone.user as i64, stone.id_bound(), stone.channel());
     let within = "(?3 = '' OR conversation IN (SELECT id FROM conversations WHERE scope = ?3))";
+    // What was asked in a channel may be remembered in the thread that answers it.
+    let theirs =
+        format!("user = ?1 AND (accepted_ms <= ?2 OR id < ?4) AND ({within} OR channel = ?5)");
+    let meant = params![user, stone.until_ms, stone.scope, id_bound, channel];
     let mut messages = connection.execute(
         &format!(
-            "DELETE FROM messages WHERE {within} AND (
-                (user = ?1 AND at_ms <= ?2)
-                OR turn IN (SELECT id FROM turns WHERE user = ?1 AND accepted_ms <= ?2))"
+            "DELETE FROM messages WHERE ({within} AND user = ?1 AND at_ms <= ?2)
+                OR turn IN (SELECT id FROM turns WHERE {theirs})"
         ),
-        params![user, stone.until_ms, stone.scope],
+        meant,
     )?;
     messages += forget_heard(connection, stone)?;
     let has_nameless = connection.query_row(
@@ -216,11 +235,12 @@ fn forget_words(connection: &Connection, stone: &Tombstone) -> Result<Forgotten,
     let turns = connection.execute(
         &format!(
             "UPDATE turns SET user = 0, replies = NULL, state = CASE state WHEN 0 THEN {} ELSE state END
-             WHERE {within} AND user = ?1 AND accepted_ms <= ?2",
+             WHERE {theirs}",
             State::Removed.code()
         ),
-        params![user, stone.until_ms, stone.scope],
+        meant,
     )?;
+    forget_names(connection, stone)?;
     Ok(Forgotten {
         messages,
         turns,
@@ -228,22 +248,44 @@ fn forget_words(connection: &Connection, stone: &Tombstone) -> Result<Forgotten,
     })
 }
 
+/// Conversations and their new beginnings may be named after a member: emptied, they go, or lose that name where a turn
+/// that names nobody still hangs on them.
+fn forget_names(connection: &Connection, stone: &Tombstone) -> Result<(), Error> {
+    let user = stone.user.to_string();
+    let emptied = "(scope LIKE 'pair:%:' || ?1 OR scope = 'mention:' || ?1) AND (?2 = '' OR scope = ?2)
+        AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.conversation = conversations.id)
+        AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.conversation = conversations.id AND t.user != 0)";
+    let mut gone = connection.execute(
+        &format!(
+            "DELETE FROM conversations WHERE {emptied}
+             AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.conversation = conversations.id)"
+        ),
+        params![user, stone.scope],
+    )?;
+    connection.execute(
+        &format!("UPDATE conversations SET scope = 'forgotten:' || id WHERE {emptied}"),
+        params![user, stone.scope],
+    )?;
+    gone += connection.execute(
+        "DELETE FROM settings WHERE (name LIKE 'reset:pair:%:' || ?1 OR name LIKE 'undo:pair:%:' || ?1)
+         AND (?2 = '' OR name IN ('reset:' || ?2, 'undo:' || ?2)) AND CAST(value AS INTEGER) <= ?3",
+        params![user, stone.scope, stone.until_ms],
+    )?;
+    let_go::note(connection, let_go::Cause::Forgotten, gone)
+}
+
 /// What we said unasked may hold the words of anyone who was heard: it goes, and with it the consent there.
 fn forget_heard(connection: &Connection, stone: &Tombstone) -> Result<usize, Error> {
-    let channel = match stone.scope.parse() {
-        Ok(Scope::Pair { channel, .. } | Scope::Overheard(channel)) => Some(channel),
-        Err(()) if stone.scope.is_empty() => None,
-        // Forgotten in a thread: nothing of that is heard.
-        Ok(_) | Err(()) => return Ok(0),
-    };
-    take_consent(connection, stone, channel)?;
+    let channel = stone.channel();
+    // Forgotten in a thread: nothing of that is heard.
+    if channel.is_none() && !stone.scope.is_empty() {
+        return Ok(0);
+    }
+    take_consent(connection, stone, channel.map(|id| id as u64))?;
     let theirs = "(SELECT h.turn FROM heard h JOIN turns t ON t.id = h.turn
-         WHERE h.user = ?1 AND t.accepted_ms <= ?2 AND (?3 IS NULL OR t.channel = ?3))";
-    let meant = params![
-        stone.user as i64,
-        stone.until_ms,
-        channel.map(|id| id as i64)
-    ];
+         WHERE h.user = ?1 AND (t.accepted_ms <= ?2 OR t.id < ?4) AND (?3 IS NULL OR t.channel = ?3))";
+    let (user, id_bound) = (stone.user as i64, stone.id_bound());
+    let meant = params![user, stone.until_ms, channel, id_bound];
     let mut gone = connection.execute(
         &format!("DELETE FROM messages WHERE turn IN {theirs}"),
         meant,
@@ -252,7 +294,7 @@ fn forget_heard(connection: &Connection, stone: &Tombstone) -> Result<usize, Err
     gone += connection.execute(
         "DELETE FROM messages WHERE turn IS NULL AND user IS NULL AND at_ms <= ?1 AND conversation IN
             (SELECT id FROM conversations WHERE scope LIKE 'eavesdrop:%' AND (?2 IS NULL OR scope = 'eavesdrop:' || ?2))",
-        params![stone.until_ms, channel.map(|id| id as i64)],
+        params![stone.until_ms, channel],
     )?;
     // The turn may be by another's message: it does not name this member any more.
     connection.execute(
@@ -280,7 +322,7 @@ fn file_error(path: &Path, error: &std::io::Error) -> Error {
 }
 
 /// The tombstones of the file; a torn last line is a forgetting that was never confirmed.
-fn read_tombstones(database: &Path) -> Result<BTreeSet<Tombstone>, Error> {
+pub(super) fn read_tombstones(database: &Path) -> Result<BTreeSet<Tombstone>, Error> {
     let path = forgotten_file(database);
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(text

@@ -15,12 +15,19 @@ use jiff::tz::TimeZone;
 use rusqlite::{Connection, OpenFlags, params};
 use serde::Deserialize;
 
+use super::forget::{Tombstone, read_tombstones};
 use super::history::Role;
 use super::turns::{conversation, instant};
 use super::{Error, Store, schema};
 
 /// More than this is no chat of a community's, but a bomb.
 const LARGEST_UNPACKED: u64 = 4 << 30;
+
+/// What a predecessor's database is called until its words are all here. Its name says that a takeover is under way,
+/// whatever ends us in between; no other kind of copy is looked at again, and none of these is ever cleared away.
+const IMPORTING: &str = "importing";
+/// What it is called afterwards.
+const IMPORTED: &str = "before-import";
 
 /// What was taken, and what could not be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,6 +123,45 @@ impl Store {
         Ok(aside)
     }
 
+    /// Sets a predecessor's database aside, to be imported from where it is then.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn begin_takeover(database: &Path, now: Timestamp) -> Result<PathBuf, Error> {
+        Self::set_aside(database, IMPORTING, now)
+    }
+
+    /// Predecessor's databases that were set aside, now or in an earlier life, and whose words may not all be here.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn unfinished_takeovers(database: &Path) -> Result<Vec<PathBuf>, Error> {
+        let mut copies = beside(database, &format!("{IMPORTING}-"))?;
+        // What SQLite may keep beside one is none itself.
+        copies.retain(|path| path.to_string_lossy().ends_with('Z'));
+        Ok(copies)
+    }
+
+    /// The words of `copy` are all here: it gets the name of one that may go, in time. Whoever asked to be forgotten
+    /// since it was set aside is in it still: then it goes at once.
+    ///
+    /// # Errors
+    /// The disk refuses; the takeover counts as unfinished then.
+    pub fn end_takeover(database: &Path, copy: &Path) -> Result<(), Error> {
+        let is_in_it = |stone: &Tombstone| {
+            let asked = aside_name(database, IMPORTING, instant(stone.until_ms));
+            asked.file_name() >= copy.file_name()
+        };
+        let done = if read_tombstones(database)?.iter().any(is_in_it) {
+            daemon_kit::publish::remove(copy)
+        } else {
+            let name = copy.file_name().unwrap_or_default().to_string_lossy();
+            let (from, to) = (format!(".{IMPORTING}-"), format!(".{IMPORTED}-"));
+            daemon_kit::publish::rename(copy, &copy.with_file_name(name.replacen(&from, &to, 1)))
+        };
+        done.map_err(|error| Error::File(error.to_string()))
+    }
+
     /// The name of the newest copy that an upgrade set aside beside `database`.
     #[must_use]
     pub fn copy_before_upgrade(database: &Path) -> Option<String> {
@@ -156,8 +202,13 @@ pub(super) fn aside_name(database: &Path, why: &str, now: Timestamp) -> PathBuf 
     database.with_file_name(format!("{name}.{why}-{}", now.strftime("%Y%m%dT%H%M%SZ")))
 }
 
-/// The copies that [`Store::set_aside`] (or a restore) left beside `database`.
+/// The copies that [`Store::set_aside`] (or a restore) left beside `database`, and that may go.
 pub(super) fn set_aside_copies(database: &Path) -> Result<Vec<PathBuf>, Error> {
+    beside(database, "before-")
+}
+
+/// The files that carry the name of `database`, a dot, and then `kind`, in the order of their names.
+fn beside(database: &Path, kind: &str) -> Result<Vec<PathBuf>, Error> {
     let name = database
         .file_name()
         .and_then(|name| name.to_str())
@@ -176,11 +227,12 @@ pub(super) fn set_aside_copies(database: &Path) -> Result<Vec<PathBuf>, Error> {
             .file_name()
             .and_then(|found| found.to_str())
             .and_then(|found| found.strip_prefix(name)?.strip_prefix('.'))
-            .is_some_and(|rest| ["before-"].iter().any(|kind| rest.starts_with(kind)));
+            .is_some_and(|rest| rest.starts_with(kind));
         if aside {
             copies.push(path);
         }
     }
+    copies.sort();
     Ok(copies)
 }
 

@@ -112,23 +112,30 @@ impl Store {
         .await
     }
 
-    /// Whether the owner may be told about `cause` now (at most once a day each); if so, it counts as told.
+    /// Whether the owner was told about `cause` within the last day.
     ///
     /// # Errors
     /// The disk refuses.
-    pub async fn may_tell(&self, cause: impl Into<String>, now: Timestamp) -> Result<bool, Error> {
+    pub async fn was_told(&self, cause: impl Into<String>, now: Timestamp) -> Result<bool, Error> {
         let name = format!("told:{}", cause.into());
         self.call(move |connection| {
             let last: Option<i64> = setting(connection, &name)?.and_then(|ms| ms.parse().ok());
-            let now_ms = now.as_millisecond();
+            let (now_ms, since_ms) = (now.as_millisecond(), (now - DAY).as_millisecond());
             // A clock that jumped back must not silence a cause for years.
-            let told = last.is_some_and(|ms| ms <= now_ms && ms > (now - DAY).as_millisecond());
-            if !told {
-                set(connection, &name, Some(&now_ms.to_string()))?;
-            }
-            Ok(!told)
+            Ok(last.is_some_and(|ms| ms <= now_ms && ms > since_ms))
         })
         .await
+    }
+
+    /// Writes down that the owner was told about `cause`.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub async fn note_told(&self, cause: impl Into<String>, now: Timestamp) -> Result<(), Error> {
+        let name = format!("told:{}", cause.into());
+        let told = now.as_millisecond().to_string();
+        self.call(move |connection| set(connection, &name, Some(&told)))
+            .await
     }
 }
 

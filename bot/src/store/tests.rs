@@ -1,8 +1,10 @@
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::*;
+use crate::discord::id_at;
 
 struct Room {
     _folder: tempfile::TempDir,
@@ -23,7 +25,7 @@ fn at(ms: i64) -> Timestamp {
 }
 
 fn open(room: &Room) -> (Store, Closing) {
-    Store::open(&room.path, at(1_000)).unwrap()
+    Store::open(&room.path).unwrap()
 }
 
 async fn close(store: Store, closing: Closing) {
@@ -32,6 +34,11 @@ async fn close(store: Store, closing: Closing) {
     tokio::task::spawn_blocking(move || closing.wait())
         .await
         .unwrap();
+}
+
+/// Milliseconds that grow with small ids, and can be an instant for Discord's own.
+fn tick(id: u64) -> i64 {
+    (id % (1 << 41)) as i64
 }
 
 fn question(id: u64, scope: Scope, user: u64, text: &str) -> NewTurn {
@@ -43,7 +50,7 @@ fn question(id: u64, scope: Scope, user: u64, text: &str) -> NewTurn {
         guild: Some(1),
         user,
         way: Way::FollowUp,
-        said_at: at(1_000 + id as i64),
+        said_at: at(1_000 + tick(id)),
         text: text.to_owned(),
     }
 }
@@ -66,8 +73,13 @@ fn answer(id: u64, scope: Scope, text: &str) -> FinishTurn {
             output_tokens: 5,
             cost_micros: 7,
         }),
-        at: at(2_000 + id as i64),
+        at: at(2_000 + tick(id)),
     }
+}
+
+async fn turn_state(store: &Store, id: u64) -> Option<State> {
+    let state = store.call(move |connection| turns::state_of(connection, id));
+    state.await.unwrap()
 }
 
 async fn texts(store: &Store, scope: Scope, before: u64) -> Vec<String> {
@@ -197,16 +209,16 @@ async fn a_deleted_question_takes_its_answer_along_and_stays_known() {
     store.finish_turn(answer(7, scope, "hi")).await.unwrap();
     let erased = store.erase_turn(7).await.unwrap().unwrap();
     assert_eq!(erased.replies, vec![1007, 1008]);
-    assert!(!erased.was_open);
     assert!(texts(&store, scope, 99).await.is_empty());
-    assert_eq!(store.turn_state(7).await.unwrap(), Some(State::Removed));
+    assert_eq!(turn_state(&store, 7).await, Some(State::Removed));
     assert_eq!(store.erase_turn(12345).await.unwrap(), None);
     // Deleted while it was being answered: the answer must not come back.
     store
         .begin_turn(question(8, scope, 3, "never mind"), at(1))
         .await
         .unwrap();
-    assert!(store.erase_turn(8).await.unwrap().unwrap().was_open);
+    let erased = store.erase_turn(8).await.unwrap().unwrap();
+    assert!(erased.replies.is_empty());
     store
         .finish_turn(answer(8, scope, "too late"))
         .await
@@ -325,7 +337,164 @@ async fn a_forgetting_can_be_of_one_scope_alone() {
     let left = store.kept(3).await.unwrap().messages;
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].text, "in the thread");
-    assert_eq!(store.turn_state(2).await.unwrap(), Some(State::Removed));
+    assert_eq!(turn_state(&store, 2).await, Some(State::Removed));
+    close(store, closing).await;
+}
+
+/// A question of a certain day, accepted by a clock that may say another one.
+async fn asked(store: &Store, scope: Scope, text: &str, (said, accepted): (&str, &str)) -> u64 {
+    let day = |text: &str| text.parse::<Timestamp>().unwrap();
+    let turn = NewTurn {
+        said_at: day(said),
+        ..question(id_at(day(said)), scope, 3, text)
+    };
+    let id = turn.id;
+    store.begin_turn(turn, day(accepted)).await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn a_clock_that_ran_ahead_and_was_set_back_keeps_nothing_from_being_forgotten() {
+    let room = room();
+    let (store, closing) = open(&room);
+    let scope = Scope::Direct(2);
+    let (right, ahead) = ("2026-11-28T00:00:00Z", "2026-11-29T00:00:00Z");
+    let id = asked(&store, scope, "early", (right, ahead)).await;
+    let reply = FinishTurn {
+        at: ahead.parse().unwrap(),
+        ..answer(id, scope, "an early answer")
+    };
+    store.finish_turn(reply).await.unwrap();
+    let open_turn = asked(&store, scope, "open", ("2026-11-28T00:01:00Z", ahead)).await;
+    // What is said later is kept, whatever was accepted before it.
+    let later = asked(&store, scope, "later", ("2026-11-28T02:00:00Z", ahead)).await;
+    let until = "2026-11-28T01:00:00Z".parse().unwrap();
+    let gone = store.forget(3, None, until).await.unwrap();
+    assert_eq!((gone.messages, gone.turns), (3, 2));
+    assert_eq!(turn_state(&store, open_turn).await, Some(State::Removed));
+    assert_eq!(turn_state(&store, later).await, Some(State::Open));
+    let left = store.kept(3).await.unwrap().messages;
+    let left: Vec<&str> = left.iter().map(|row| row.text.as_str()).collect();
+    assert_eq!(left, ["later"]);
+    close(store, closing).await;
+}
+
+#[tokio::test]
+async fn forgetting_in_a_channel_takes_the_mentions_made_there() {
+    let room = room();
+    let (store, closing) = open(&room);
+    let here = Scope::Pair {
+        channel: 10,
+        user: 3,
+    };
+    // In this channel, answered in threads; in a thread; and a mention in another channel.
+    for (id, channel, user, text) in [
+        (7, 10, 3, "mentioned here"),
+        (8, 10, 4, "another's"),
+        (9, 7, 3, "in the thread"),
+        (20, 11, 3, "elsewhere"),
+    ] {
+        let scope = Scope::Thread(if id == 9 { 7 } else { id });
+        let turn = NewTurn {
+            channel,
+            ..question(id, scope, user, text)
+        };
+        store.begin_turn(turn, at(10)).await.unwrap();
+        store.finish_turn(answer(id, scope, "yes")).await.unwrap();
+    }
+    let gone = store.forget(3, Some(here.to_string()), at(5_000));
+    let gone = gone.await.unwrap();
+    assert_eq!((gone.messages, gone.turns), (2, 1));
+    assert_eq!(
+        texts(&store, Scope::Thread(7), 99).await,
+        ["in the thread", "yes"]
+    );
+    assert_eq!(
+        texts(&store, Scope::Thread(8), 99).await,
+        ["another's", "yes"]
+    );
+    assert_eq!(
+        texts(&store, Scope::Thread(20), 99).await,
+        ["elsewhere", "yes"]
+    );
+    close(store, closing).await;
+}
+
+/// Names of conversations and settings.
+async fn names(store: &Store) -> Vec<String> {
+    let names = store.call(|connection| {
+        let mut all = connection.prepare(
+            "SELECT scope FROM conversations UNION SELECT name FROM settings ORDER BY 1",
+        )?;
+        let rows = all.query_map([], |row| row.get(0))?;
+        Ok(rows.collect::<Result<Vec<String>, _>>()?)
+    });
+    names.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_forgotten_member_is_in_no_name_any_more() {
+    let room = room();
+    let (store, closing) = open(&room);
+    let pair = |channel, user| Scope::Pair { channel, user };
+    for (id, scope, user) in [
+        (1, pair(10, 3), 3),
+        (2, pair(11, 3), 3),
+        (3, pair(10, 33), 33),
+    ] {
+        let turn = question(id, scope, user, "x");
+        store.begin_turn(turn, at(10)).await.unwrap();
+        store.finish_turn(answer(id, scope, "y")).await.unwrap();
+    }
+    for (name, value) in [
+        ("reset:pair:10:3", "20"),
+        ("undo:pair:10:3", "0"),
+        ("reset:pair:11:3", "20"),
+        ("reset:pair:10:33", "20"),
+        ("reset:thread:3", "20"),
+    ] {
+        let (name, value) = (name.to_owned(), Some(value.to_owned()));
+        store.set_setting(name, value).await.unwrap();
+    }
+    store
+        .call(|connection| {
+            Ok(connection.execute_batch(
+                "INSERT INTO conversations (scope, own, begun_ms) VALUES ('mention:3', 0, 1), ('mention:33', 0, 1)",
+            )?)
+        })
+        .await
+        .unwrap();
+    let here = pair(10, 3).to_string();
+    store.forget(3, Some(here), at(5_000)).await.unwrap();
+    assert_eq!(
+        names(&store).await,
+        [
+            "forgotten:1",
+            "mention:3",
+            "mention:33",
+            "pair:10:33",
+            "pair:11:3",
+            "reset:pair:10:33",
+            "reset:pair:11:3",
+            "reset:thread:3"
+        ]
+    );
+    // Talking again begins a conversation of its own, which is forgotten like the first one.
+    let again = question(6_000, pair(10, 3), 3, "hello again");
+    store.begin_turn(again, at(6_000)).await.unwrap();
+    store.forget(3, None, at(7_000)).await.unwrap();
+    let left = names(&store).await;
+    let of_others = |name: &&String| !name.starts_with("forgotten:");
+    assert_eq!(
+        left.iter().filter(of_others).collect::<Vec<_>>(),
+        [
+            "mention:33",
+            "pair:10:33",
+            "reset:pair:10:33",
+            "reset:thread:3"
+        ]
+    );
+    assert_eq!(texts(&store, pair(10, 33), 99).await, ["x", "y"]);
     close(store, closing).await;
 }
 
@@ -370,14 +539,13 @@ async fn the_owner_hears_of_a_cause_once_a_day_even_when_the_clock_jumps() {
     let room = room();
     let (store, closing) = open(&room);
     let hour = 3_600_000;
-    assert!(store.may_tell("model", at(100 * hour)).await.unwrap());
-    assert!(!store.may_tell("model", at(110 * hour)).await.unwrap());
-    assert!(store.may_tell("other", at(110 * hour)).await.unwrap());
-    assert!(store.may_tell("model", at(125 * hour)).await.unwrap());
-    assert!(
-        store.may_tell("model", at(50 * hour)).await.unwrap(),
-        "the clock jumped back"
-    );
+    let told = async |cause, hours| store.was_told(cause, at(hours * hour)).await.unwrap();
+    assert!(!told("model", 100).await);
+    store.note_told("model", at(100 * hour)).await.unwrap();
+    assert!(told("model", 110).await);
+    assert!(!told("other", 110).await);
+    assert!(!told("model", 125).await);
+    assert!(!told("model", 50).await, "the clock jumped back");
     close(store, closing).await;
 }
 
@@ -443,7 +611,7 @@ fn a_newer_schema_is_refused_kindly() {
         .pragma_update(None, "user_version", SCHEMA_VERSION + 1)
         .unwrap();
     drop(connection);
-    let refused = Store::open(&room.path, at(1)).unwrap_err();
+    let refused = Store::open(&room.path).unwrap_err();
     assert!(matches!(refused, Error::Newer { .. }), "{refused}");
 }
 
@@ -530,7 +698,7 @@ async fn an_import_brings_no_forgotten_word_back_and_costs_no_later_one() {
     let later = day("2026-02-02T00:00:00Z");
     let said = NewTurn {
         said_at: later,
-        ..question(1 << 40, Scope::Thread(77), 3, "said afterwards")
+        ..question(id_at(later), Scope::Thread(77), 3, "said afterwards")
     };
     store.begin_turn(said, later).await.unwrap();
     close(store, closing).await;
@@ -634,10 +802,7 @@ fn a_predecessors_database_in_our_place_is_recognised_and_set_aside_whole() {
     let room = room();
     predecessor(&room.path);
     assert!(Store::is_predecessors(&room.path).unwrap());
-    assert!(matches!(
-        Store::open(&room.path, at(1)),
-        Err(Error::Predecessor)
-    ));
+    assert!(matches!(Store::open(&room.path), Err(Error::Predecessor)));
     let aside = Store::set_aside(&room.path, "before-import", at(0)).unwrap();
     assert!(
         aside
@@ -658,6 +823,49 @@ fn a_predecessors_database_in_our_place_is_recognised_and_set_aside_whole() {
         !aside.exists(),
         "a set-aside copy still holds the words of whoever asked to be forgotten"
     );
+}
+
+#[test]
+fn a_takeover_is_unfinished_until_its_end_and_its_copy_is_needed_so_long() {
+    let room = room();
+    predecessor(&room.path);
+    let copy = Store::begin_takeover(&room.path, at(5_000)).unwrap();
+    let unfinished = || Store::unfinished_takeovers(&room.path).unwrap();
+    assert_eq!(unfinished(), vec![copy.clone()]);
+    // Somebody was forgotten before; nothing that clears copies away may take the only one there is of these words.
+    Store::forget_offline(&room.path, 99, at(1_000)).unwrap();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_hours(1);
+    assert_eq!(Store::remove_old_copies(&room.path, later).unwrap(), 0);
+    // Interrupted after its last word, it is imported once more.
+    for taken in [3, 0] {
+        let report = Store::import(&room.path, &copy, &TimeZone::UTC, at(6_000)).unwrap();
+        assert_eq!(report.taken, taken);
+    }
+    Store::end_takeover(&room.path, &copy).unwrap();
+    assert_eq!(unfinished(), Vec::<PathBuf>::new());
+    let kept = import::set_aside_copies(&room.path).unwrap();
+    assert_eq!(
+        kept,
+        [room
+            .path
+            .with_file_name("sessions.db.before-import-19700101T000005Z")]
+    );
+}
+
+#[test]
+fn who_is_forgotten_during_a_takeover_is_forgotten_after_it_too() {
+    let room = room();
+    predecessor(&room.path);
+    let copy = Store::begin_takeover(&room.path, at(5_000)).unwrap();
+    let now: Timestamp = "2026-02-01T00:00:00Z".parse().unwrap();
+    Store::forget_offline(&room.path, 3, now).unwrap();
+    assert!(copy.exists(), "it holds the words of others too");
+    Store::import(&room.path, &copy, &TimeZone::UTC, now).unwrap();
+    Store::end_takeover(&room.path, &copy).unwrap();
+    assert_eq!(Store::kept_of(&room.path, 3).unwrap().messages, Vec::new());
+    assert!(!copy.exists());
+    let kept = import::set_aside_copies(&room.path).unwrap();
+    assert_eq!(kept, Vec::<PathBuf>::new());
 }
 
 #[test]

@@ -154,8 +154,6 @@ pub struct Erased {
     pub reply_channel: u64,
     /// Our messages there.
     pub replies: Vec<u64>,
-    /// Whether it was still being answered.
-    pub was_open: bool,
 }
 
 impl Store {
@@ -183,14 +181,6 @@ impl Store {
     /// The database cannot be read.
     pub async fn open_turns(&self) -> Result<Vec<OpenTurn>, Error> {
         self.call(open_turns).await
-    }
-
-    /// Where a turn stands, if it was ever accepted.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn turn_state(&self, id: u64) -> Result<Option<State>, Error> {
-        self.call(move |connection| state_of(connection, id)).await
     }
 
     /// Takes a question and its answer out of memory, and says which of our messages to delete.
@@ -266,7 +256,7 @@ pub(super) fn conversation(
     Ok(connection.last_insert_rowid())
 }
 
-fn state_of(connection: &Connection, id: u64) -> Result<Option<State>, Error> {
+pub(super) fn state_of(connection: &Connection, id: u64) -> Result<Option<State>, Error> {
     let state: Option<i64> = connection
         .prepare_cached("SELECT state FROM turns WHERE id = ?1")?
         .query_row([id as i64], |row| row.get(0))
@@ -452,19 +442,18 @@ pub(super) fn instant(ms: i64) -> Timestamp {
 fn erase(connection: &Connection, id: u64) -> Result<Option<Erased>, Error> {
     let found = connection
         .prepare_cached(
-            "SELECT conversation, channel, state, reply_channel, replies FROM turns WHERE id = ?1",
+            "SELECT conversation, channel, reply_channel, replies FROM turns WHERE id = ?1",
         )?
         .query_row([id as i64], |row| {
             Ok((
                 row.get::<_, i64>(0)?,
                 row.get::<_, i64>(1)?,
-                row.get::<_, i64>(2)?,
-                row.get::<_, Option<i64>>(3)?,
-                row.get::<_, Option<String>>(4)?,
+                row.get::<_, Option<i64>>(2)?,
+                row.get::<_, Option<String>>(3)?,
             ))
         })
         .optional()?;
-    let Some((conversation, channel, state, reply_channel, replies)) = found else {
+    let Some((conversation, channel, reply_channel, replies)) = found else {
         return Ok(None);
     };
     let gone = connection.execute(
@@ -485,6 +474,5 @@ fn erase(connection: &Connection, id: u64) -> Result<Option<Erased>, Error> {
             .split(' ')
             .filter_map(|id| id.parse().ok())
             .collect(),
-        was_open: state == State::Open.code(),
     }))
 }

@@ -4,6 +4,7 @@
 use daemon_kit::text::Language;
 use tokio::time::{Duration, Instant, timeout_at};
 
+use super::gate::PictureRoom;
 use super::{Rooms, Turn};
 use crate::discord::Attachment;
 use crate::llm::Image;
@@ -20,6 +21,8 @@ const LARGEST_IMAGE: u64 = 4 << 20;
 const LARGEST_FILE: usize = 64 << 10;
 /// Everything that came with one message has this long to arrive: before anybody wonders whether they were heard.
 const FETCH_WITHIN: Duration = Duration::from_secs(12);
+/// Of that, pictures wait this long for room: what comes after them must still arrive.
+const ROOM_WITHIN: Duration = Duration::from_secs(8);
 /// Names that are longer are cut where they are shown.
 const LONGEST_NAME: usize = 60;
 /// Names shown in one remark.
@@ -53,6 +56,8 @@ pub(super) struct Enclosed {
     pub(super) question: Question,
     /// What the member reads under the answer about what could not be read.
     pub(super) remark: Option<String>,
+    /// What its pictures take of the room that all turns share.
+    pub(super) pictures: Vec<PictureRoom>,
 }
 
 /// Why a file was not read, or not whole.
@@ -85,6 +90,8 @@ pub(super) async fn question(rooms: &Rooms, turn: &Turn) -> Enclosed {
     let mut reading = Reading {
         rooms,
         deadline: Instant::now() + FETCH_WITHIN,
+        room_by: Instant::now() + ROOM_WITHIN,
+        taken: Vec::new(),
         // The persona, the question and the answer need the rest.
         tokens: u64::from(rooms.manner.context_tokens) / 2,
         question,
@@ -102,12 +109,15 @@ pub(super) async fn question(rooms: &Rooms, turn: &Turn) -> Enclosed {
     Enclosed {
         question: reading.question,
         remark: remark(&unread, rooms.manner.language),
+        pictures: reading.taken,
     }
 }
 
 struct Reading<'a> {
     rooms: &'a Rooms,
     deadline: Instant,
+    room_by: Instant,
+    taken: Vec<PictureRoom>,
     /// What files may still take of the prompt.
     tokens: u64,
     question: Question,
@@ -149,14 +159,22 @@ impl Reading<'_> {
         if attachment.size > LARGEST_IMAGE {
             return Err(Unread::Large);
         }
-        let (bytes, is_whole) = self.fetch(attachment, LARGEST_IMAGE as usize).await?;
+        // No more is read than there is room for, whatever an event says of the size.
+        let most = match attachment.size {
+            0 => LARGEST_IMAGE,
+            told => told,
+        };
+        let room = self.rooms.gate.room(most, self.room_by).await;
+        let room = room.ok_or_else(|| missed(attachment))?;
+        let (bytes, is_whole) = self.fetch(attachment, most as usize).await?;
         if !is_whole {
             return Err(Unread::Large);
         }
         self.question.images.push(Image {
             media_type: media_type.to_owned(),
-            base64: base64::encode(&bytes),
+            base64: base64::encode(&bytes).into(),
         });
+        self.taken.push(room);
         Ok(())
     }
 
@@ -169,15 +187,17 @@ impl Reading<'_> {
         } else {
             None
         };
-        fetched.ok_or_else(|| {
-            tracing::info!(
-                event = "attachment.missed",
-                bytes = attachment.size,
-                "an attachment could not be fetched; answering the words"
-            );
-            Unread::Missed
-        })
+        fetched.ok_or_else(|| missed(attachment))
     }
+}
+
+fn missed(attachment: &Attachment) -> Unread {
+    tracing::info!(
+        event = "attachment.missed",
+        bytes = attachment.size,
+        "an attachment could not be fetched; answering the words"
+    );
+    Unread::Missed
 }
 
 async fn fetch(client: &reqwest::Client, url: &str, most: usize) -> Option<(Vec<u8>, bool)> {

@@ -6,13 +6,15 @@ use std::time::Duration;
 use daemon_kit::text::Text;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
+use super::gate::PictureRoom;
 use super::outcome::{Ended, Trouble};
 use super::speaker::Speaker;
 use super::ways::Ways;
 use super::wish::{self, Wish};
 use super::{HOLD_AFTER, Rooms, Turn};
+use crate::discord::rest;
 use crate::llm::{self, Completion, Delta, Prompt, Stop, Usage};
 use crate::manners::{self, Judge, Leave};
 use crate::notes::Note;
@@ -25,6 +27,10 @@ const GROW_AFTER: Duration = Duration::from_millis(1000);
 const PAUSE: Duration = Duration::from_millis(400);
 /// However many models are tried: after this the member gets a kind note.
 const LONGEST_ANSWER: Duration = Duration::from_mins(10);
+/// Another wording that takes longer than this is not waited for.
+const REWRITE_WITHIN: Duration = Duration::from_secs(20);
+/// After Discord would not show what has come so far, it is left alone for this long.
+const CALM: Duration = Duration::from_secs(3);
 /// Pieces that may wait while Discord takes an edit.
 const WAITING_DELTAS: usize = 1024;
 
@@ -34,6 +40,8 @@ pub(super) struct Heard {
     pub(super) leave: Leave,
     /// What could not be read of it, for the member.
     pub(super) remark: Option<String>,
+    /// What its pictures take of the room of all, as long as they may be sent.
+    pub(super) _pictures: Vec<PictureRoom>,
 }
 
 impl Heard {
@@ -47,11 +55,11 @@ pub(super) async fn listen(
     rooms: &Rooms,
     turn: &Turn,
     speaker: &mut Speaker<'_>,
-    reserved: Reserved,
+    mut reserved: Reserved,
     heard: &Heard,
 ) -> Result<Ended, Trouble> {
-    let prompt = Arc::clone(&reserved.prompt);
-    let completed = match follow(rooms, speaker, &prompt, heard).await? {
+    let prompt = reserved.ask(Purpose::Answer);
+    let completed = match follow(rooms, speaker, &prompt, heard).await {
         Ok(completion) => completion,
         Err(broken) => {
             let wasted = &broken.wasted;
@@ -62,7 +70,8 @@ pub(super) async fn listen(
     if completed.stop == Stop::Asked {
         return stopped(rooms, speaker, reserved, completed, heard).await;
     }
-    let (wording, rewritten, broken) = settle_wording(rooms, &prompt, &completed, heard).await;
+    let (wording, rewritten, broken) =
+        settle_wording(rooms, speaker, &prompt, &completed, heard).await;
     let mut paid = vec![completed];
     paid[0].wasted.extend(broken);
     paid.extend(rewritten);
@@ -199,13 +208,14 @@ fn model_trouble(error: &llm::Error) -> Option<(&'static str, Text)> {
     }
 }
 
-/// Follows the stream to its end. Discord's trouble on the way is only trouble if it lasts to the end.
+/// Follows the stream to its end. Discord's trouble on the way is only trouble if it lasts to the end: the answer is
+/// being paid for, and whether it can be shown is known when it is posted whole.
 async fn follow(
     rooms: &Rooms,
     speaker: &mut Speaker<'_>,
     prompt: &Arc<Prompt>,
     heard: &Heard,
-) -> Result<Result<Completion, llm::Broken>, Trouble> {
+) -> Result<Completion, llm::Broken> {
     let (deltas, mut pieces) = mpsc::channel(WAITING_DELTAS);
     // In a set, so that leaving this function ends the request and with it the cost.
     let mut asking = JoinSet::new();
@@ -217,6 +227,7 @@ async fn follow(
     let turn = speaker.turn;
     let hold_at = turn.begun + HOLD_AFTER;
     let end = Instant::now() + LONGEST_ANSWER;
+    let mut calm = turn.begun;
     let mut is_open = true;
     loop {
         let grow_at = growth.due(speaker);
@@ -232,25 +243,47 @@ async fn follow(
                 }
                 None => is_open = false,
             },
-            ended = timeout_at(end, asking.join_next()) => return Ok(match ended {
+            ended = timeout_at(end, asking.join_next()) => return match ended {
                 Ok(Some(Ok(completed))) => completed,
                 Ok(_) => Err(llm::Error::Cancelled.into()),
                 Err(_) => Err(llm::Error::TimedOut.into()),
-            }),
+            },
             () = sleep_until(growth.paused_at()), if growth.heard.is_some() => {
                 growth.heard = None;
                 growth.add(&judge.pause());
             }
-            () = sleep_until(hold_at), if !speaker.has_spoken() && growth.is_empty() => {
-                tracing::info!(event = "turn.holding", turn = turn.inbound.id, "no first word yet; the member hears that they are heard");
-                speaker.hold().await?;
+            () = sleep_until(hold_at.max(calm)), if !speaker.has_spoken() && growth.is_empty() => {
+                calm = hold(speaker).await;
             }
-            () = sleep_until(grow_at), if heard.ways.is_streaming() && growth.is_due() => {
-                growth.is_new = false;
-                speaker.grow(&growth.text).await?;
+            () = sleep_until(grow_at.max(calm)), if heard.ways.is_streaming() && growth.is_due() => {
+                let shown = speaker.grow(&growth.text).await;
+                growth.is_new = shown.is_err();
+                calm = calm_until(&shown, turn.inbound.id);
             }
         }
     }
+}
+
+/// The member hears that they are heard. Says when something may be shown again.
+async fn hold(speaker: &mut Speaker<'_>) -> Instant {
+    let turn = speaker.turn.inbound.id;
+    tracing::info!(
+        event = "turn.holding",
+        turn,
+        "no first word yet; the member hears that they are heard"
+    );
+    let shown = speaker.hold().await;
+    calm_until(&shown, turn)
+}
+
+/// When something may be shown again: now, or a little later where Discord would not have it.
+fn calm_until(shown: &Result<(), rest::Error>, turn: u64) -> Instant {
+    let now = Instant::now();
+    let Err(error) = shown else {
+        return now;
+    };
+    tracing::info!(event = "reply.not_shown", turn, error = %error, "what has come so far is not shown; the answer goes on");
+    now + CALM
 }
 
 /// What may be shown so far.
@@ -301,6 +334,7 @@ struct Wording {
 /// The wording that may be shown; one silent rewrite when nothing may.
 async fn settle_wording(
     rooms: &Rooms,
+    speaker: &mut Speaker<'_>,
     prompt: &Prompt,
     completed: &Completion,
     heard: &Heard,
@@ -328,11 +362,50 @@ async fn settle_wording(
         "nothing of the answer may be shown; asking for another wording"
     );
     let again = manners::rewrite(prompt, &completed.text, language);
-    match rooms.models.ask(&again).await {
+    match another_wording(rooms, speaker, again).await {
+        // Not in time, or no more was wanted: only what came of it is paid for.
+        Ok(second) if second.stop == Stop::Asked => {
+            let was_begun = second.usage != Usage::default();
+            (instead(), was_begun.then_some(second), Vec::new())
+        }
         Ok(second) => {
             let wording = lawful(&second).unwrap_or_else(instead);
             (wording, Some(second), Vec::new())
         }
         Err(broken) => (instead(), None, broken.wasted),
+    }
+}
+
+/// Asks for another wording, but not for long; whoever has seen nothing yet hears meanwhile that they are heard.
+async fn another_wording(
+    rooms: &Rooms,
+    speaker: &mut Speaker<'_>,
+    again: Prompt,
+) -> Result<Completion, llm::Broken> {
+    let (deltas, _) = mpsc::channel(1);
+    let models = Arc::clone(&rooms.models);
+    let wish = speaker.turn.wish.clone();
+    let enough = async move {
+        tokio::select! {
+            () = wish::until(wish, Wish::Enough) => {}
+            () = sleep(REWRITE_WITHIN) => {}
+        }
+    };
+    // In a set, so that leaving this function ends the request, and Discord's slowness does not hold it up.
+    let mut asking = JoinSet::new();
+    asking.spawn(async move { models.complete_until(&again, deltas, enough).await });
+    let hold_at = speaker.turn.begun + HOLD_AFTER;
+    let mut is_quiet = !speaker.has_spoken();
+    loop {
+        tokio::select! {
+            ended = asking.join_next() => return match ended {
+                Some(Ok(completed)) => completed,
+                _ => Err(llm::Error::Cancelled.into()),
+            },
+            () = sleep_until(hold_at), if is_quiet => {
+                is_quiet = false;
+                hold(speaker).await;
+            }
+        }
     }
 }

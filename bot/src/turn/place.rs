@@ -61,7 +61,12 @@ impl Place {
         }
         // Words of distress are no title for everybody to read.
         let is_distress = rooms.settings.borrow().distress.is_in(&inbound.text);
-        let name = thread_name(if is_distress { "" } else { &inbound.text });
+        let title = if is_distress {
+            ""
+        } else {
+            inbound.text.as_str()
+        };
+        let name = thread_name(title, rooms.manner.language);
         let minutes = rooms.manner.archive_minutes;
         let opened = rooms
             .rest

@@ -230,11 +230,12 @@ async fn ask(
     prompt: Prompt,
     purpose: Purpose,
 ) -> Result<(Completion, Spent), Quiet> {
-    let reserved = rooms
+    let mut reserved = rooms
         .purse
         .reserve_for(prompt, budget::Purpose::Unasked)
         .map_err(|_| Quiet::Budget)?;
-    match rooms.models.ask(&reserved.prompt).await {
+    let prompt = reserved.ask(purpose);
+    match rooms.models.ask(&prompt).await {
         Ok(answer) => {
             let spent = reserved
                 .settle(std::slice::from_ref(&answer), purpose)

@@ -50,6 +50,8 @@ pub(super) struct Speaker<'a> {
     pub(super) place: Place,
     is_silent: bool,
     posted: Vec<Posted>,
+    /// Whether the last post failed: it may stand all the same.
+    is_unsure: bool,
     cadence: EditCadence,
     /// Under the last message of a finished answer.
     buttons: Value,
@@ -85,6 +87,7 @@ impl<'a> Speaker<'a> {
             place,
             is_silent: Ways::of(rooms, turn.home).is_silent(),
             posted,
+            is_unsure: false,
             cadence: EditCadence::default(),
             buttons: json!([]),
             stood: None,
@@ -223,13 +226,19 @@ impl<'a> Speaker<'a> {
                 _ => json!([]),
             };
             if at >= self.posted.len() {
-                let below = Some(below).filter(|below| *below != json!([]));
-                let (id, text) = self.post(&page, at, below).await?;
+                let components = Some(&below).filter(|below| **below != json!([]));
+                let posted = self.post(&page, at, components.cloned()).await;
+                let was_unsure = std::mem::replace(&mut self.is_unsure, posted.is_err());
+                let (id, text) = posted?;
                 self.posted.push(Posted {
                     id,
-                    text,
+                    text: text.clone(),
                     is_growing,
                 });
+                // What seemed to fail may have come through, and the nonce keeps the words of that time: these hold.
+                if was_unsure {
+                    self.change(at, text, &below).await?;
+                }
             } else if self.posted[at].text != page || self.posted[at].is_growing != is_growing {
                 self.change(at, page, &below).await?;
                 self.posted[at].is_growing = is_growing;

@@ -121,6 +121,25 @@ fn stop_before_the_first_word_closes_the_request() {
 }
 
 #[test]
+fn an_answer_whose_question_is_deleted_in_the_middle_is_paid_for() {
+    let world = World::start();
+    let house = House::new(&world);
+    let bot = house.bot_with(&world, &[("THREADS", "off")]);
+    world.model(1, in_two("はじめの言葉です。"));
+    let said = world.mention(world.member("花"), world.general(), "やっぱり消す");
+    world.answer(said, "はじめの言葉です。");
+    world.delete(said);
+    assert_eq!(settled(&house, said), state::REMOVED);
+    world.wait("the cost in the books", |_| {
+        (used(&house).0 > 0).then_some(())
+    });
+    bot.stop().expect_code(0);
+    let (calls, input, output) = used(&house);
+    assert!(calls == 1 && input > 0 && output > 0, "what nobody reads");
+    world.finish();
+}
+
+#[test]
 fn the_button_to_stop_works_in_the_next_life() {
     let world = World::start();
     let house = House::new(&world);

@@ -99,6 +99,24 @@ fn faults_that_stay_end_in_one_kind_note() {
 }
 
 #[test]
+fn another_wording_is_not_waited_for_long_and_the_member_hears_meanwhile() {
+    let world = World::start();
+    let house = House::new(&world);
+    let bot = house.bot(&world);
+    // Nothing of it may be shown, and the other wording never comes.
+    world.model(1, Act::Say("頑張って！".to_owned()));
+    world.model(1, Act::Stall);
+    let said = world.mention(world.member("花"), world.general(), "ながい一日だった");
+    let holding = world.answer(said, "ちゃんと届いています");
+    world.answer(said, "ちゃんと読みました。");
+    let (how, reply) = only_answer(&world, &house, said);
+    assert_eq!((how, reply.id), (state::ANSWERED, holding.id));
+    assert_eq!(world.asked().len(), 2);
+    bot.stop().expect_code(0);
+    world.finish();
+}
+
+#[test]
 fn the_next_model_answers_when_the_first_cannot() {
     let world = World::start();
     let house = House::new(&world);

@@ -131,6 +131,41 @@ fn a_predecessors_database_in_place_is_taken_over_at_the_first_start() {
 }
 
 #[test]
+fn a_takeover_that_was_interrupted_goes_on_at_the_next_start() {
+    let world = World::start();
+    let house = House::new(&world);
+    let hana = world.member("花");
+    let thread = world.thread(tests::world::BOT, world.general(), "むかしの糸");
+    sessions(&house.database(), thread, hana);
+    let change = |path: &Path, sql: &str| Connection::open(path).unwrap().execute_batch(sql);
+    // It can be set aside, but not be read.
+    let broken = "ALTER TABLE sessions RENAME COLUMN last_active_at TO lost";
+    change(&house.database(), broken).unwrap();
+    house.settle();
+    for _ in 0..2 {
+        // Never a start with nothing, as if there had been no predecessor.
+        house.program("bot").run().expect_code(78);
+    }
+    let is_aside = |path: &std::path::PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.starts_with("sessions.db.") && name.ends_with('Z')
+    };
+    let aside = tests::house::walk(&house.data()).into_iter().find(is_aside);
+    let mended = "ALTER TABLE sessions RENAME COLUMN lost TO last_active_at";
+    change(&aside.unwrap(), mended).unwrap();
+    house.settle();
+    let bot = house.bot(&world);
+    world.expect("what was taken over, told to the owner", |message| {
+        message.content.contains("引き継ぎました")
+    });
+    let said = world.say(hana, thread, "つづきを話そう");
+    world.answer(said, &echo("つづきを話そう"));
+    bot.stop().expect_code(0);
+    assert_eq!(stored(&house, "old-thread-%"), 2);
+    world.finish();
+}
+
+#[test]
 fn importing_a_file_is_idempotent_and_reports() {
     let house = House::alone();
     let old = house.path("old.db");

@@ -90,6 +90,34 @@ fn edits_that_fail_still_end_in_the_whole_answer() {
 }
 
 #[test]
+fn writes_that_fail_in_the_middle_are_no_reason_to_ask_again() {
+    let world = World::start();
+    let house = House::new(&world);
+    let bot = house.bot(&world);
+    world.close_gate();
+    world.model(
+        1,
+        tests::world::Act::Hold("はじめです。そして".to_owned(), "おわりです。".to_owned()),
+    );
+    // As often as one post is tried.
+    world.fault(CREATE, RestAct::Refuse(503, 0), 5);
+    let said = world.mention(world.member("花"), world.general(), "書けないあいだ");
+    world.wait("the beginning to be given up", |state| {
+        let failed = state.rest.calls.iter().filter(|call| call.status == 503);
+        (failed.count() == 5).then_some(())
+    });
+    // Discord takes it again: the same answer is shown as far as it has come, then whole.
+    world.answer(said, "はじめです。");
+    world.open_gate();
+    world.answer(said, "はじめです。そしておわりです。");
+    assert_eq!(settled(&house, said), state::ANSWERED);
+    assert_eq!(world.answers(said).len(), 1);
+    assert_eq!(world.asked().len(), 1, "asked once, paid for once");
+    bot.stop().expect_code(0);
+    world.finish();
+}
+
+#[test]
 fn a_limit_is_waited_out_and_nobody_else_waits() {
     let world = World::start();
     let house = House::new(&world);

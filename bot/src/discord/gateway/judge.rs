@@ -53,6 +53,17 @@ const SPACING: [(usize, Duration); 4] = [
     (usize::MAX, Duration::from_mins(80)),
 ];
 
+/// The same for starts, by how many IDENTIFYs of any cause there were in the last day. Whoever restarts by hand never
+/// waits; a container that dies again and again is started about every minute, which alone would be more than a thousand.
+const SPACING_OF_STARTS: [(usize, Duration); 3] = [
+    (60, Duration::ZERO),
+    (300, Duration::from_mins(5)),
+    (usize::MAX, Duration::from_mins(20)),
+];
+
+/// So few that are left count as none: the last one of a day costs the token.
+const KEPT_BACK: u64 = 10;
+
 /// How long to wait before the next IDENTIFY. `recent` are those of the last day, oldest first.
 #[must_use]
 pub(super) fn identify_wait(
@@ -62,28 +73,29 @@ pub(super) fn identify_wait(
     remaining: u64,
     reset_after: Duration,
 ) -> Duration {
-    let by_discord = if remaining == 0 {
+    let by_discord = if remaining <= KEPT_BACK {
         reset_after.max(Duration::from_mins(1))
     } else {
         Duration::ZERO
     };
-    if cause == Cause::Start {
-        return by_discord;
-    }
-    let faults = recent
-        .iter()
-        .filter(|identify| identify.cause == Cause::Fault)
-        .count();
-    let spacing = SPACING
-        .iter()
-        .find(|(below, _)| faults < *below)
-        .map_or(Duration::ZERO, |(_, gap)| *gap);
+    let spacing = match cause {
+        Cause::Start => spacing(&SPACING_OF_STARTS, recent.len()),
+        Cause::Fault => {
+            let is_fault = |identify: &&Identify| identify.cause == Cause::Fault;
+            spacing(&SPACING, recent.iter().filter(is_fault).count())
+        }
+    };
     let since = recent
         .last()
         .and_then(|last| Duration::try_from(now.duration_since(last.at)).ok());
     // A clock that jumped back makes the last one lie in the future: then the whole gap is kept.
     let own = since.map_or(spacing, |since| spacing.saturating_sub(since));
     own.max(by_discord)
+}
+
+fn spacing(steps: &[(usize, Duration)], count: usize) -> Duration {
+    let step = steps.iter().find(|(below, _)| count < *below);
+    step.map_or(Duration::ZERO, |(_, gap)| *gap)
 }
 
 #[cfg(test)]
@@ -147,21 +159,45 @@ mod tests {
     }
 
     #[test]
-    fn a_start_waits_only_when_discord_says_so() {
+    fn a_start_by_hand_does_not_wait_unless_discord_says_so() {
         let now: Timestamp = "2026-11-28T00:00:00Z".parse().unwrap();
         let recent = vec![
             Identify {
                 at: now,
                 cause: Cause::Start
             };
-            300
+            50
         ];
-        assert_eq!(
-            identify_wait(now, &recent, Cause::Start, 700, Duration::from_hours(3)),
-            Duration::ZERO
-        );
-        let closed = identify_wait(now, &recent, Cause::Start, 0, Duration::from_hours(3));
-        assert_eq!(closed, Duration::from_hours(3));
+        let wait = |remaining| {
+            let hours = Duration::from_hours(3);
+            identify_wait(now, &recent, Cause::Start, remaining, hours)
+        };
+        assert_eq!(wait(700), Duration::ZERO);
+        assert_eq!(wait(KEPT_BACK), Duration::from_hours(3));
+        assert_eq!(wait(0), Duration::from_hours(3));
+    }
+
+    #[test]
+    fn a_day_of_deaths_right_after_the_start_stays_far_from_a_thousand_identifies() {
+        let begin: Timestamp = "2026-11-28T00:00:00Z".parse().unwrap();
+        let (mut now, mut sent) = (begin, Vec::new());
+        while now < begin + SignedDuration::from_hours(48) {
+            let since = now - SignedDuration::from_hours(24);
+            let day: Vec<Identify> = sent
+                .iter()
+                .copied()
+                .filter(|one: &Identify| one.at > since)
+                .collect();
+            let wait = identify_wait(now, &day, Cause::Start, 1000, Duration::ZERO);
+            now += SignedDuration::try_from(wait).unwrap();
+            assert!(day.len() < 400, "{} in a day", day.len() + 1);
+            sent.push(Identify {
+                at: now,
+                cause: Cause::Start,
+            });
+            // It dies, and the engine waits a little before it starts it again.
+            now += SignedDuration::from_secs(10);
+        }
     }
 
     #[test]
@@ -173,7 +209,7 @@ mod tests {
             cause: Cause::Fault,
         }];
         assert_eq!(
-            identify_wait(now, &recent, Cause::Fault, 9, Duration::ZERO),
+            identify_wait(now, &recent, Cause::Fault, 900, Duration::ZERO),
             Duration::from_secs(5)
         );
     }

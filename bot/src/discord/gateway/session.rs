@@ -234,7 +234,7 @@ impl<'a> Connection<'a> {
             _ => read(name, text),
         };
         if let Some(event) = event {
-            // The intake is behind. Without a place in the queue the event was not taken, and its number is not
+            // The intake is behind (or gone, and then the bot ends). Without a place in the queue the event was not taken, and its number is not
             // counted: resuming from the last one that was brings it back.
             self.events
                 .try_send(event)

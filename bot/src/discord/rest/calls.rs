@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use serenity::http::LightMethod::{Delete, Get, Patch, Post, Put};
 use serenity::http::Route;
-use serenity::model::id::{ApplicationId, ChannelId, GuildId, InteractionId, MessageId};
+use serenity::model::id::{ApplicationId, ChannelId, InteractionId, MessageId};
 
 use super::{Ask, Error, Rest};
 use crate::discord::wire::{Channel, Id, Message};
@@ -32,6 +32,9 @@ pub struct App {
     pub owners: Vec<u64>,
 }
 
+/// Messages that Discord gives at once.
+const PAGE: usize = 100;
+
 /// A message that rings nowhere.
 const SUPPRESS_NOTIFICATIONS: u64 = 1 << 12;
 
@@ -52,6 +55,21 @@ fn id_of(value: &Value) -> Option<u64> {
         .as_str()
         .and_then(|id| id.parse().ok())
         .or(value.as_u64())
+}
+
+/// What can be read of the messages that came after `after`, oldest first, and the id after which more may stand.
+pub(super) fn page(told: Vec<Value>, after: u64) -> (Vec<Message>, Option<u64>) {
+    // By what came, not by what could be read of it: one that cannot be read is no end.
+    let is_full = told.len() >= PAGE;
+    let newest = told.iter().filter_map(|one| id_of(&one["id"])).max();
+    let goes_on = newest.filter(|newest| is_full && *newest > after);
+    // One message that cannot be read must not hide the others.
+    let mut messages: Vec<Message> = told
+        .into_iter()
+        .filter_map(|one| serde_json::from_value(one).ok())
+        .collect();
+    messages.sort_by_key(|message| message.id);
+    (messages, goes_on)
 }
 
 impl Rest {
@@ -238,34 +256,24 @@ impl Rest {
     /// # Errors
     /// As Discord says.
     pub async fn messages_after(&self, at: u64, after: u64) -> Result<Vec<Message>, Error> {
-        let route = Route::ChannelMessages {
-            channel_id: channel(at),
-        };
-        let params = vec![("after", after.to_string()), ("limit", "100".to_owned())];
-        let told: Vec<Value> = self.ask_for(Ask::new(Get, route).params(params)).await?;
-        // One message that cannot be read must not hide the others.
-        let mut messages: Vec<Message> = told
-            .into_iter()
-            .filter_map(|one| serde_json::from_value(one).ok())
-            .collect();
-        messages.sort_by_key(|message| message.id);
-        Ok(messages)
+        Ok(self.page_after(at, after).await?.0)
     }
 
-    /// The active threads of a server.
+    /// The same, and the id after which more may stand; `None` when this was the end.
     ///
     /// # Errors
     /// As Discord says.
-    pub async fn active_threads(&self, guild: u64) -> Result<Vec<Channel>, Error> {
-        let route = Route::GuildThreadsActive {
-            guild_id: GuildId::new(guild.max(1)),
+    pub async fn page_after(
+        &self,
+        at: u64,
+        after: u64,
+    ) -> Result<(Vec<Message>, Option<u64>), Error> {
+        let route = Route::ChannelMessages {
+            channel_id: channel(at),
         };
-        let told: Value = self.ask_for(Ask::new(Get, route)).await?;
-        let threads = told["threads"].as_array().cloned().unwrap_or_default();
-        Ok(threads
-            .into_iter()
-            .filter_map(|one| serde_json::from_value(one).ok())
-            .collect())
+        let params = vec![("after", after.to_string()), ("limit", PAGE.to_string())];
+        let told: Vec<Value> = self.ask_for(Ask::new(Get, route).params(params)).await?;
+        Ok(page(told, after))
     }
 
     /// The direct message channel with somebody.

@@ -51,3 +51,19 @@ fn the_limiter_that_ignores_other_hosts_is_only_there_for_discord() {
     let discord = Rest::new(client(), &SecretString::from("t"), "https://discord.com/");
     assert!(!discord.is_elsewhere() && discord.limiter.is_some());
 }
+
+#[test]
+fn a_message_that_cannot_be_read_ends_no_reading() {
+    let message = |id: u64| serde_json::json!({"id": id.to_string(), "channel_id": "5"});
+    let unreadable = serde_json::json!({"id": "100", "channel_id": {"no": "id"}});
+    let mut told: Vec<_> = (1..100).rev().map(message).collect();
+    told.insert(0, unreadable);
+    let (messages, goes_on) = calls::page(told.clone(), 0);
+    assert_eq!((messages[0].id.0, messages.len()), (1, 99));
+    assert_eq!(goes_on, Some(100));
+    // Fewer than Discord gives at once, or nothing new: that is the end.
+    assert_eq!(calls::page(told.clone(), 100).1, None);
+    told.pop();
+    assert_eq!(calls::page(told, 0).1, None);
+    assert_eq!(calls::page(Vec::new(), 0).1, None);
+}
