@@ -150,13 +150,20 @@ impl Bench {
         let rules = "rotate 9\ncompress\nnocreate\ncompresscmd /usr/bin/zstd\ncompressoptions -q -3\ncompressext .zst";
         let settings = self.house.path("tmp/logrotate.conf");
         fs::write(&settings, format!("\"{place}/*.log\" {{\n{rules}\n}}\n"))?;
-        let state = self.house.path("tmp/logrotate.state");
-        Ok(run(&format!(
-            "logrotate -f -s {} {}",
-            state.display(),
-            settings.display()
-        ))?
-        .cpu_secs)
+        let state = self.house.path("tmp/logrotate.state").display().to_string();
+        let said = self.house.path("tmp/logrotate.said").display().to_string();
+        let settings = settings.display();
+        let cost = run(&format!("logrotate -v -f -s {state} {settings} 2> {said}"))?;
+        let (wanted, made) = (entries(&self.originals)?.len(), entries(Path::new(place))?);
+        let made = made
+            .iter()
+            .filter(|path| path.extension().is_some_and(|ending| ending == "zst"));
+        anyhow::ensure!(
+            made.count() == wanted,
+            "logrotate left files uncompressed: {}",
+            fs::read_to_string(said)?
+        );
+        Ok(cost.cpu_secs)
     }
 
     fn search(&self, rounds: usize, table: &mut Table) -> Result<()> {
