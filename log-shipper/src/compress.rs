@@ -256,7 +256,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn any_bytes_come_back(lengths in proptest::collection::vec(0_usize..400_000, 0..8), seed in any::<u8>()) {
             let mut text = Vec::new();

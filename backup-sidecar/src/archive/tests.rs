@@ -359,7 +359,6 @@ fn a_foreign_file_is_no_archive() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn no_bytes_make_the_reader_panic(noise in prop::collection::vec(any::<u8>(), 0..3_000), compress in any::<bool>()) {
         let dir = tempfile::tempdir().unwrap();

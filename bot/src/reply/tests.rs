@@ -87,7 +87,6 @@ fn people_see_whole_characters() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn nothing_is_lost_and_nothing_is_too_long(pieces in proptest::collection::vec("(あ{1,300}。?|[a-z ]{1,200}\\.? ?|\n{1,3}|😀{1,80}|x{900})", 1..30)) {

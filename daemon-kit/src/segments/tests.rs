@@ -202,7 +202,6 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     // Each step syncs, so a few programs must do.
-    #![proptest_config(ProptestConfig::with_cases(32))]
 
     /// Whatever happens, every line is there exactly once, in order.
     #[test]

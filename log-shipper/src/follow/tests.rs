@@ -149,7 +149,6 @@ fn the_end_is_after_everything() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn every_line_is_read_exactly_once(steps in proptest::collection::vec((0_u8..4, 1_usize..20), 1..24)) {
         let mut desk = Desk::new();

@@ -224,7 +224,6 @@ fn a_broken_file_hides_its_own_lines_only() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
     fn literal_search_is_grep(
         segments in proptest::collection::vec(proptest::collection::vec("[ab.*語 ]{0,6}", 0..12), 1..6),

@@ -181,7 +181,6 @@ impl Desk {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]
     fn every_line_is_in_exactly_one_place(
         steps in proptest::collection::vec((0_usize..6, 0_usize..2, 1_usize..12), 1..30),
