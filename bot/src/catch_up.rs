@@ -15,8 +15,6 @@ pub use view::{Seen, View, Views};
 
 /// At the end of an answer that still grows: one that was cut off by a crash is known by it.
 pub const GROWING: &str = " …";
-/// Messages that Discord gives at once.
-const PAGE: usize = 100;
 /// Pages that are read of one channel at once.
 const MOST_PAGES: usize = 20;
 /// How far back behind the newest message seen we look: channels are not in step with one another.
@@ -262,18 +260,6 @@ impl Reading {
 ///
 /// # Errors
 /// As Discord says.
-pub async fn missed(
-    rest: &Arc<Rest>,
-    channel: u64,
-    since: u64,
-) -> Result<Vec<Message>, rest::Error> {
-    Ok(read(rest, channel, since).await?.messages)
-}
-
-/// The same, and from where on it has to be read again.
-///
-/// # Errors
-/// As Discord says.
 pub async fn read(rest: &Arc<Rest>, channel: u64, since: u64) -> Result<Reading, rest::Error> {
     let mut reading = Reading::begin(since);
     while let Some(after) = reading.next_page() {
@@ -393,7 +379,7 @@ mod tests {
     #[test]
     fn what_one_reading_does_not_take_is_left_to_the_next_one() {
         let full = |after: u64| {
-            let ids = after + 1..=after + PAGE as u64;
+            let ids = after + 1..=after + 100;
             let last = *ids.end();
             let messages: Vec<Message> = ids.map(|id| message(id, 3, None, "x")).collect();
             (messages, Some(last))
@@ -402,7 +388,7 @@ mod tests {
         while let Some(after) = reading.next_page() {
             reading.take(full(after));
         }
-        let most = MOST_PAGES * PAGE;
+        let most = MOST_PAGES * 100;
         assert_eq!(reading.messages.len(), most);
         assert_eq!(reading.goes_on, Some(most as u64));
         let mut reading = Reading::begin(most as u64);

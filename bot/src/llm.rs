@@ -258,6 +258,17 @@ impl Models {
             .await
     }
 
+    /// The same, but not for longer than `within`: then what had come is the answer, with [`Stop::Asked`].
+    pub async fn ask_within(
+        &self,
+        prompt: &Prompt,
+        within: Duration,
+    ) -> Result<Completion, Broken> {
+        let (deltas, _) = mpsc::channel(1);
+        self.complete_until(prompt, deltas, tokio::time::sleep(within))
+            .await
+    }
+
     /// Asks every provider which models it has, and names those of the chain, and the one `besides`, that are not among
     /// them.
     pub async fn check(&self, besides: Option<&ModelName>) -> Vec<ModelFinding> {

@@ -3,6 +3,8 @@
 //! At most so many characters unless more was asked for, at most one question, none of the phrases that urge,
 //! diagnose, judge or ring hollow, and no naming of 場面緘黙 unless the member did.
 
+use std::time::Duration;
+
 use daemon_kit::text::Language;
 
 use crate::llm::{Prompt, Role, Utterance};
@@ -260,6 +262,9 @@ fn questions(sentence: &str) -> usize {
             .any(|ending| end.ends_with(ending)),
     ))
 }
+
+/// Another wording that takes longer than this is not waited for.
+pub const REWRITE_WITHIN: Duration = Duration::from_secs(20);
 
 /// The prompt for the one silent rewrite: the draft, and what was wrong with it.
 #[must_use]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use super::{MOST_PAGES, PAGE, missed};
+use super::{Reading, read};
 use crate::discord::wire::Message;
 use crate::discord::{Rest, id_at, rest};
 
@@ -43,12 +43,9 @@ pub enum Seen<'a> {
 }
 
 impl View {
-    fn new(
-        (since, until): (u64, u64),
-        read_at: Instant,
-        mut messages: Vec<Message>,
-        me: u64,
-    ) -> Self {
+    fn new((since, until): (u64, u64), read_at: Instant, reading: Reading, me: u64) -> Self {
+        let is_whole = reading.goes_on.is_none();
+        let mut messages = reading.messages;
         let newest = messages.last().map_or(0, |message| message.id.0);
         let others = messages
             .iter_mut()
@@ -60,7 +57,7 @@ impl View {
             since,
             until: newest.max(until),
             read_at,
-            is_whole: messages.len() < MOST_PAGES * PAGE,
+            is_whole,
             messages,
         }
     }
@@ -126,8 +123,8 @@ impl Views {
         let begun = Instant::now();
         let until = rest.now().checked_sub(CLOCKS_APART).map_or(0, id_at);
         let since = question.saturating_sub(1);
-        let messages = missed(rest, channel, since).await?;
-        let view = Arc::new(View::new((since, until), begun, messages, me));
+        let reading = read(rest, channel, since).await?;
+        let view = Arc::new(View::new((since, until), begun, reading, me));
         *kept = Some(Arc::clone(&view));
         Ok(view)
     }
@@ -154,16 +151,17 @@ mod tests {
     use super::*;
 
     fn view(since: u64, ids: &[u64]) -> View {
+        view_of((since, ids), None)
+    }
+
+    fn view_of((since, ids): (u64, &[u64]), goes_on: Option<u64>) -> View {
         let message = |id: &u64| {
             let json = serde_json::json!({"id": id, "channel_id": 5, "author": {"id": 3}, "content": "words"});
             serde_json::from_value(json).unwrap()
         };
-        View::new(
-            (since, 0),
-            Instant::now(),
-            ids.iter().map(message).collect(),
-            9,
-        )
+        let mut reading = Reading::begin(since);
+        reading.take((ids.iter().map(message).collect(), goes_on));
+        View::new((since, 0), Instant::now(), reading, 9)
     }
 
     #[test]
@@ -179,9 +177,8 @@ mod tests {
 
     #[test]
     fn a_view_that_had_to_stop_early_vouches_for_no_answer() {
-        let ids: Vec<u64> = (1..=(MOST_PAGES * PAGE) as u64).collect();
-        assert!(!view(0, &ids).covers(1));
-        assert!(view(0, &ids[1..]).covers(2));
+        assert!(!view_of((0, &[1, 2, 3]), Some(3)).covers(1));
+        assert!(view(0, &[1, 2, 3]).covers(1));
     }
 
     #[test]

@@ -198,11 +198,15 @@ async fn wording(
         Some(lawful) => Some(lawful),
         None => match rooms
             .models
-            .ask(&manners::rewrite(prompt, &draft, language))
+            .ask_within(
+                &manners::rewrite(prompt, &draft, language),
+                manners::REWRITE_WITHIN,
+            )
             .await
         {
             Ok(second) => {
-                let lawful = judged(law, leave, &second);
+                let is_whole = second.stop != Stop::Asked;
+                let lawful = judged(law, leave, &second).filter(|_| is_whole);
                 paid.whole.push(second);
                 lawful
             }

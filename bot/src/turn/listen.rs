@@ -27,8 +27,6 @@ const GROW_AFTER: Duration = Duration::from_millis(1000);
 const PAUSE: Duration = Duration::from_millis(400);
 /// However many models are tried: after this the member gets a kind note.
 const LONGEST_ANSWER: Duration = Duration::from_mins(10);
-/// Another wording that takes longer than this is not waited for.
-const REWRITE_WITHIN: Duration = Duration::from_secs(20);
 /// After Discord would not show what has come so far, it is left alone for this long.
 const CALM: Duration = Duration::from_secs(3);
 /// Pieces that may wait while Discord takes an edit.
@@ -388,7 +386,7 @@ async fn another_wording(
     let enough = async move {
         tokio::select! {
             () = wish::until(wish, Wish::Enough) => {}
-            () = sleep(REWRITE_WITHIN) => {}
+            () = sleep(manners::REWRITE_WITHIN) => {}
         }
     };
     // In a set, so that leaving this function ends the request, and Discord's slowness does not hold it up.

@@ -143,6 +143,24 @@ fn a_failing_model_is_a_kind_note_here_too() {
 }
 
 #[test]
+fn another_wording_is_not_waited_for_long_here_either() {
+    let world = World::start();
+    let house = House::new(&world);
+    let bot = house.bot(&world);
+    // Nothing of it may be shown, and the other wording never comes.
+    world.model(1, Act::Say("頑張って！".to_owned()));
+    world.model(1, Act::Stall);
+    let hana = world.member("花");
+    let text = option("text", "ながい一日だった");
+    let asked = world.command(hana, world.general(), "ask", &text);
+    let answer = words(&world, asked);
+    assert!(answer.contains("ちゃんと読みました。"), "{answer}");
+    assert_eq!(world.asked().len(), 2);
+    bot.stop().expect_code(0);
+    world.finish();
+}
+
+#[test]
 fn own_words_are_shown_and_forgotten_and_nobody_elses() {
     let world = World::start();
     let house = House::new(&world);
