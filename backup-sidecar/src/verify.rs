@@ -126,6 +126,7 @@ fn is_hindrance(error: &rusqlite::Error) -> bool {
                 | ErrorCode::DiskFull
                 | ErrorCode::OutOfMemory
                 | ErrorCode::PermissionDenied
+                | ErrorCode::ReadOnly
                 | ErrorCode::DatabaseBusy
                 | ErrorCode::DatabaseLocked
         )

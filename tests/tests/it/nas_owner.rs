@@ -168,6 +168,8 @@ fn the_download_alone_is_enough_for_a_new_owner() {
     give(&folder, owner());
     let stack = Project::new(&engine, &project, &folder);
     stack.compose(&["up", "-d", "--no-build"]);
+    // What was said before a first start is nobody's to answer.
+    world.connected();
 
     talk_and_go_back(&engine, &world, &folder, &names[0]);
 
