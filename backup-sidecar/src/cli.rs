@@ -93,7 +93,7 @@ pub fn main() -> ExitCode {
     }
     let env = Env::from_process();
     match cli.command.unwrap_or(Command::Run) {
-        Command::Run => boot::run::<Sidecar>(&env),
+        Command::Run => boot::run_frugally::<Sidecar>(&env),
         Command::Healthcheck => healthcheck(),
         Command::Doctor { json } => boot::doctor::<Sidecar>(env, json),
         Command::PrintConfig => boot::print_config::<Sidecar>(env),

@@ -4,6 +4,7 @@
 //! stays up, unhealthy, looks again, and goes on by itself when it is mended: no restart storm, no alarm storm.
 
 mod attendant;
+mod frugal;
 mod hold;
 mod signals;
 #[cfg(test)]
@@ -138,6 +139,14 @@ pub fn build_info(version: &str, more: &str) -> String {
         format!(", {more}")
     };
     format!("{version} ({commit}, {target}{more})")
+}
+
+/// As [`run`], for a program that works seldom and then much: what it needed for that goes back to the system. The
+/// program begins anew for it, so this comes before everything else.
+#[must_use]
+pub fn run_frugally<R: Resident>(env: &Env) -> ExitCode {
+    frugal::begin();
+    run::<R>(env)
 }
 
 /// Runs a resident until it is told to stop.

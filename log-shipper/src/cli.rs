@@ -138,7 +138,7 @@ impl Cli {
         }
         let command = self.command.unwrap_or(Command::Run);
         match command {
-            Command::Run => return boot::run::<LogShipper>(&env),
+            Command::Run => return boot::run_frugally::<LogShipper>(&env),
             Command::Healthcheck => return boot::healthcheck(SERVICE),
             Command::Doctor { json } => return boot::doctor::<LogShipper>(env, json),
             Command::PrintConfig => return boot::print_config::<LogShipper>(env),

@@ -1,10 +1,11 @@
 //! The backup sidecar at work: schedule, retention, freeze, damage, requests, pings.
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tests::archives::{archives, chat, forge, list, rows, stock_unpack};
+use tests::bench::memory_kib;
 use tests::s3::Storage;
 use tests::{House, PATIENCE, Running};
 
@@ -17,7 +18,7 @@ fn wait_for<R>(what: &str, mut look: impl FnMut() -> Option<R>) -> R {
             return found;
         }
         assert!(Instant::now() < until, "waited in vain for {what}");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -135,6 +136,27 @@ fn retention_keeps_the_floor_and_touches_nothing_foreign() {
     );
     command(&house, &["verify"], &[]).expect_code(0);
     assert!(!walk_has_partials(&house));
+}
+
+#[test]
+fn what_a_backup_needed_is_given_back() {
+    let house = House::alone();
+    chat(&house, 30_000);
+    let mut sidecar = house
+        .program("backup-sidecar")
+        .env("BACKUP_SCHEDULE", "@every 3s")
+        .start();
+    for _ in 0..2 {
+        sidecar.wait_event("backup.done");
+    }
+    // Between two backups; one at work is met now and then.
+    let least = (0..20).map(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        memory_kib(sidecar.pid(), "RssAnon").unwrap()
+    });
+    let least = least.fold(f64::INFINITY, f64::min) / 1024.0;
+    assert!(least <= 6.0, "{least} MiB");
+    sidecar.stop().expect_code(0);
 }
 
 #[test]
