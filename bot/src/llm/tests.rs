@@ -624,13 +624,13 @@ proptest! {
     #[test]
     fn thinking_is_taken_out_at_any_cut(hidden in "[a-z<>/ あ]{0,20}", answer in "[a-zA-Z>`あ][a-z< `>あ]{0,20}", size in 1_usize..7, form in 0..3) {
         prop_assume!(!hidden.contains("think") && !answer.contains("think"));
+        // A quoted tag is talked about, so it says nothing of what came before it.
+        let form = if answer.contains("`<") { 0 } else { form };
         let stream = match form {
             0 => format!("<think>{hidden}</think>\n\n{answer}"),
             1 => format!("{hidden}</think>\n{answer}"),
             _ => format!("<Thinking>{hidden}</THINKING>{answer}"),
         };
-        // A quoted tag is talked about.
-        prop_assume!(!stream.contains("`<") || form != 1);
         let (mut thinking, mut shown) = (Thinking::default(), String::new());
         let letters: Vec<char> = stream.chars().collect();
         let mut news: Vec<Shown> = letters.chunks(size).flat_map(|piece| thinking.feed(&piece.iter().collect::<String>())).collect();
