@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rusqlite::Connection;
 
-use super::Outcome;
+use super::{Outcome, forget_starts};
 use crate::disk::Disk;
 use crate::house::{House, Launch, NOBODY};
 use crate::world::model::echo;
@@ -87,6 +87,7 @@ fn bot(disk: &Disk, rounds: usize, chance: &mut fastrand::Rng) -> Result<Outcome
         bot.kill();
         outcome.kills += 1;
         disk.restore_power()?;
+        forget_starts(&disk.path().join("data/sessions.db"), round);
     }
     let bot = on(disk, &house, "bot")?.start();
     for token in &tokens {
