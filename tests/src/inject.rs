@@ -82,6 +82,13 @@ impl Fault {
         self.what == "signal=KILL"
     }
 
+    /// Whether the program may not even be able to say what happened: the same number of a call comes in each of its
+    /// threads, and one of them writes the message.
+    #[must_use]
+    pub fn silences(&self) -> bool {
+        self.kills() || self.call == "write"
+    }
+
     /// The program, with this fault on its way.
     #[must_use]
     pub fn in_launch(&self, launch: Launch) -> Launch {

@@ -11,6 +11,8 @@ use crate::distress::Distress;
 const GAP: SignedDuration = SignedDuration::from_mins(30);
 /// How long 「静かにして」 holds.
 pub(super) const HUSH: SignedDuration = SignedDuration::from_hours(24);
+/// Our idea of Discord's clock may be wrong by this much.
+const CLOCKS_APART: SignedDuration = SignedDuration::from_mins(5);
 /// After a restart it is not known whether a conversation that we entered has ended: it counts as going on this long.
 const AFTERGLOW: SignedDuration = SignedDuration::from_hours(6);
 /// Between two answers to our name.
@@ -320,9 +322,10 @@ impl Ear {
     /// Until when quiet was asked for, if that is not over.
     #[must_use]
     pub fn hushed_until(&self, now: Timestamp) -> Option<Timestamp> {
-        // A clock that was far ahead must not keep us quiet for years.
+        // A clock that was far ahead must not keep us quiet for years; one that is a little ahead of Discord's, by which
+        // messages are dated, is no reason to speak.
         self.hushed_until
-            .filter(|until| *until > now && until.duration_since(now) <= HUSH)
+            .filter(|until| *until > now && until.duration_since(now) <= HUSH + CLOCKS_APART)
     }
 
     fn is_hushed(&self, now: Timestamp) -> bool {

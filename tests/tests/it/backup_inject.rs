@@ -109,7 +109,7 @@ fn a_fault_in_any_call_of_a_backup_costs_no_archive_and_harms_no_data() {
             if finished.code == Some(0) {
                 assert_eq!(after.len(), 2, "{story}");
             } else {
-                assert!(fault.kills() || !finished.stderr.is_empty(), "{story}");
+                assert!(fault.silences() || !finished.stderr.is_empty(), "{story}");
             }
             if !after.is_empty() {
                 well(&house, &["verify"], story);
@@ -166,7 +166,7 @@ fn a_fault_in_any_call_of_a_restore_leaves_the_old_or_the_new_database_whole() {
             assert!(held == 70 || held == 90, "{story}: {held} rows");
             match finished.code {
                 Some(0) => assert_eq!(held, 70, "{story}"),
-                _ => assert!(fault.kills() || !finished.stderr.is_empty(), "{story}"),
+                _ => assert!(fault.silences() || !finished.stderr.is_empty(), "{story}"),
             }
             well(&house, &["restore"], story);
             assert_eq!(rows(&house.database()), 70, "{story}");
