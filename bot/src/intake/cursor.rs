@@ -22,7 +22,7 @@ pub(super) struct Cursor {
     stored: u64,
     /// What was said before the first start is nobody's to answer. 0 until then.
     floor: u64,
-    /// Servers of this session that have not come yet, and from where on messages count as missed in each: what is
+    /// Servers that READY named and that have not come yet, and from where on messages count as missed in each: what is
     /// heard elsewhere meanwhile must not move that.
     awaited: HashMap<u64, u64>,
     /// When the session began to wait for them.
