@@ -35,11 +35,13 @@ pub struct Outcome {
     pub mentions: usize,
     /// What broke the promise.
     pub violations: Vec<String>,
-    /// Commits that a writer was told of.
+    /// Commits or syncs that a writer was told of.
     pub commits: i64,
     /// Archives that were restored and looked into.
     pub archives: usize,
-    /// Messages that the gateway sent more than once are not counted here; kills are.
+    /// Writes that were called done while the power went, and are gone.
+    pub lost_in_cut: usize,
+    /// How often a program was killed, or the power cut.
     pub kills: usize,
 }
 

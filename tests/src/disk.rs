@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-/// `EXT4_IOC_SHUTDOWN`, `_IOR('X', 125, __u32)`, and its flag "do not flush the journal".
-const SHUTDOWN: &str = "import fcntl,struct,sys,os;\
-    fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack('I', 2))";
+/// `EXT4_IOC_SHUTDOWN`, `_IOR('X', 125, __u32)`, and its flag "do not flush the journal". Says when it began.
+const SHUTDOWN: &str = "import fcntl,struct,sys,os,time;\
+    disk=os.open(sys.argv[1], os.O_RDONLY);\
+    print(time.clock_gettime_ns(time.CLOCK_MONOTONIC));\
+    fcntl.ioctl(disk, 0x8004587D, struct.pack('I', 2))";
 
 /// A process that was killed may hold the mount for a moment.
 const UNMOUNT_PATIENCE: Duration = Duration::from_secs(30);
@@ -102,14 +104,23 @@ impl Disk {
         run(Command::new("mount").args(["-o", mode]).arg(self.path()))
     }
 
-    /// Cuts the power. Programs that use the disk see errors from now on.
+    /// Cuts the power, and says at which [`moment`] that began. Programs that use the disk see errors from now on.
+    ///
+    /// What was synced before this moment is there after [`Self::restore_power`]. A sync that is under way in it may be
+    /// called good although its bytes are lost: the kernel drops them without an error once the file system is shut
+    /// down. No real cut would leave anyone who could hear that. `cargo chaos power control` counts how often this
+    /// happens to a file without any program of ours.
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn cut_power(&self) -> Result<()> {
-        run(Command::new("python3")
-            .args(["-c", SHUTDOWN])
-            .arg(self.path()))
+    pub fn cut_power(&self) -> Result<Duration> {
+        let moment = said(
+            Command::new("python3")
+                .args(["-c", SHUTDOWN])
+                .arg(self.path()),
+        )?;
+        let nanoseconds = moment.trim().parse().context("the moment of the cut")?;
+        Ok(Duration::from_nanos(nanoseconds))
     }
 
     /// Brings the power back: mounts again, with the journal replayed. Nobody may use the disk.
@@ -157,6 +168,13 @@ impl Drop for Disk {
     }
 }
 
+/// Now, on the clock that [`Disk::cut_power`] goes by: since an arbitrary point, the same for all processes.
+#[must_use]
+pub fn moment() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::try_from(now).unwrap_or_default()
+}
+
 /// Writes blocks until there is no room for another one.
 fn pour(file: &mut File, block_bytes: usize) -> Result<()> {
     let bytes = vec![0x5A; block_bytes];
@@ -178,12 +196,17 @@ fn is_mounted(path: &Path) -> bool {
 }
 
 fn run(command: &mut Command) -> Result<()> {
+    said(command).map(drop)
+}
+
+/// What the command printed.
+fn said(command: &mut Command) -> Result<String> {
     let output = command
         .output()
         .with_context(|| format!("running {command:?}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {}", said.trim());
-    Ok(())
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {}", complaint.trim());
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Faults of single system calls, injected from outside by strace: the n-th call fails, or the process dies in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -82,28 +82,42 @@ impl Fault {
         self.what == "signal=KILL"
     }
 
-    /// Whether the program may not even be able to say what happened: the same number of a call comes in each of its
-    /// threads, and one of them writes the message.
+    /// Whether the program could not even say what happened: it died, or the fault hit the very call that writes the
+    /// message. The same number of a call comes in each of its threads, so that this may be a second hit.
+    ///
+    /// # Panics
+    /// When strace left no list of calls in `log`.
     #[must_use]
-    pub fn silences(&self) -> bool {
-        self.kills() || self.call == "write"
+    pub fn silenced(&self, log: &Path) -> bool {
+        let text = fs::read_to_string(log).expect("what strace wrote");
+        // A call that another thread's line interrupts is told in two lines.
+        let mut interrupted = BTreeSet::new();
+        let mut hit_the_message = |line: &str| {
+            let (thread, rest) = line.split_once(' ').unwrap_or_default();
+            let call = rest.trim_start();
+            let is_message = call.starts_with("write(2,")
+                || (call.starts_with("<... write resumed>") && interrupted.remove(thread));
+            if is_message && call.ends_with("<unfinished ...>") {
+                interrupted.insert(thread.to_owned());
+            }
+            is_message && call.ends_with("(INJECTED)")
+        };
+        self.kills() || text.lines().any(&mut hit_the_message)
     }
 
-    /// The program, with this fault on its way.
+    /// The program, with this fault on its way. What it hits is written to `log`.
     #[must_use]
-    pub fn in_launch(&self, launch: Launch) -> Launch {
+    pub fn in_launch(&self, launch: Launch, log: &Path) -> Launch {
         let Self { call, number, what } = self;
-        launch.under([
-            "strace".to_owned(),
-            "-f".to_owned(),
-            "--seccomp-bpf".to_owned(),
-            "-o".to_owned(),
-            "/dev/null".to_owned(),
-            "-e".to_owned(),
-            format!("trace={call}"),
-            "-e".to_owned(),
-            format!("inject={call}:{what}:when={number}"),
-        ])
+        let arguments = ["strace", "-f", "--seccomp-bpf", "-o"].map(OsString::from);
+        let rest = [
+            "-e".into(),
+            format!("trace={call}").into(),
+            "-e".into(),
+            format!("inject={call}:{what}:when={number}").into(),
+        ];
+        let log = [log.as_os_str().to_owned()];
+        launch.under(arguments.into_iter().chain(log).chain(rest))
     }
 }
 

@@ -11,7 +11,7 @@ use tests::chaos::{self, Outcome, Plan, logs, scribe};
 
 const USAGE: &str = "usage: chaos bot [--rounds N] [--mentions M] [--seed S] [--replay PERCENT]
        chaos oracle [--rounds N] [--seed S]
-       chaos power bot|sidecar|shipper [--rounds N] [--seed S]   (as root, with loop devices)
+       chaos power bot|sidecar|shipper|control [--rounds N] [--seed S]   (as root, with loop devices)
        chaos logs [--rounds N] [--seed S]   (disks are filled and made read-only as root, with loop devices)";
 
 fn main() -> ExitCode {
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         ["power", "bot"] => power::run(Subject::Bot, rounds as usize, seed),
         ["power", "sidecar"] => power::run(Subject::Sidecar, rounds as usize, seed),
         ["power", "shipper"] => power::run(Subject::Shipper, rounds as usize, seed),
+        ["power", "control"] => power::run(Subject::Control, rounds as usize, seed),
         ["oracle", ..] => std::env::current_exe()
             .map_err(Into::into)
             .and_then(|me| oracle::run(&me, rounds as usize, seed, say)),
@@ -105,7 +106,13 @@ fn conclude(outcome: &Outcome, rounds: u64, seed: u64) -> ExitCode {
         violations,
         commits,
         archives,
+        lost_in_cut,
     } = outcome;
+    if *lost_in_cut > 0 {
+        say(&format!(
+            "{lost_in_cut} writes were called done while the power went, and are gone"
+        ));
+    }
     say(&format!(
         "{rounds} rounds, {} violations ({mentions} mentions, {commits} commits, {archives} archives, {kills} kills, seed {seed})",
         violations.len()

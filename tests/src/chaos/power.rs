@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use anyhow::{Context, Result};
 use rusqlite::Connection;
 
 use super::{Outcome, forget_starts};
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::house::{House, Launch, NOBODY};
 use crate::world::model::echo;
 use crate::world::{BOT, World};
@@ -29,6 +30,8 @@ pub enum Subject {
     Sidecar,
     /// Compressing closed segments.
     Shipper,
+    /// None: a plain file that is appended to and synced. Shows what the disk itself keeps, and what no program can.
+    Control,
 }
 
 /// Cuts the power `rounds` times.
@@ -42,6 +45,7 @@ pub fn run(subject: Subject, rounds: usize, seed: u64) -> Result<Outcome> {
         Subject::Bot => bot(&disk, rounds, &mut chance),
         Subject::Sidecar => sidecar(&disk, rounds, &mut chance),
         Subject::Shipper => shipper(&disk, rounds, &mut chance),
+        Subject::Control => control(&disk, rounds, &mut chance),
     }
 }
 
@@ -123,40 +127,25 @@ fn bot(disk: &Disk, rounds: usize, chance: &mut fastrand::Rng) -> Result<Outcome
 /// A database with more commits than this is begun anew, so that the small disk never fills up by itself.
 const MOST_COMMITS: i64 = 2_000;
 
+/// What a writer was told is done, in order, and when it was told.
+type Told = Vec<(i64, Duration)>;
+
 /// A writer that knows which commits were acknowledged, a sidecar that backs up in a loop, and the power.
 fn sidecar(disk: &Disk, rounds: usize, chance: &mut fastrand::Rng) -> Result<Outcome> {
     let house = House::alone();
     let mut outcome = Outcome::default();
     for _ in 0..rounds {
-        let data = disk.directory("data", NOBODY)?;
-        let database = data.join("sessions.db");
-        let acknowledged = AtomicI64::new(0);
-        let (cut, over) = (AtomicBool::new(false), AtomicBool::new(false));
-        thread::scope(|scope| -> Result<()> {
-            let writer = scope.spawn(|| commit_until(&database, (&cut, &over), &acknowledged));
-            let backup = on(disk, &house, "backup-sidecar")?.args(["backup"]).start();
-            thread::sleep(moment(chance, 400));
-            // Rarely the last commit is told as done and then missing. It seems (it is not proven) that a sync which
-            // meets the shutdown itself is called good; no real cut would live to say so. What is committed from now on
-            // is written, and promised to nobody.
-            cut.store(true, Ordering::SeqCst);
-            disk.cut_power()?;
-            over.store(true, Ordering::SeqCst);
-            // Its end may be an error: the power is gone.
-            drop(writer.join());
-            backup.kill();
-            Ok(())
+        let database = disk.directory("data", NOBODY)?.join("sessions.db");
+        let backup = on(disk, &house, "backup-sidecar")?.args(["backup"]).start();
+        let (told, cut) = write_until_cut(disk, chance, |over, told| {
+            commit_until(&database, over, told)
         })?;
+        backup.kill();
         outcome.kills += 1;
         disk.restore_power()?;
         outcome.violations.extend(unsound(&database)?);
         let kept = highest(&database)?;
-        let promised = acknowledged.load(Ordering::SeqCst);
-        if kept < promised {
-            outcome.violations.push(format!(
-                "commit {promised} was acknowledged, {kept} is the last one left"
-            ));
-        }
+        judge(&told, cut, kept, &mut outcome);
         outcome.violations.extend(bad_archives(disk, &house)?);
         if kept > MOST_COMMITS {
             for ending in ["", "-wal", "-shm"] {
@@ -165,6 +154,63 @@ fn sidecar(disk: &Disk, rounds: usize, chance: &mut fastrand::Rng) -> Result<Out
         }
     }
     Ok(outcome)
+}
+
+/// No program at all, to know what may be asked of one on such a disk.
+fn control(disk: &Disk, rounds: usize, chance: &mut fastrand::Rng) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let path = disk.path().join("plain");
+    for _ in 0..rounds {
+        let (told, cut) =
+            write_until_cut(disk, chance, |over, told| append_until(&path, over, told))?;
+        outcome.kills += 1;
+        disk.restore_power()?;
+        let bytes = fs::read(&path).unwrap_or_default();
+        let kept = bytes
+            .chunks_exact(RECORD_BYTES)
+            .zip(1_i64..)
+            .take_while(|(record, number)| **record == plain_record(*number))
+            .count();
+        judge(&told, cut, i64::try_from(kept)?, &mut outcome);
+        fs::remove_file(&path).ok();
+        fs::File::open(disk.path())?.sync_all()?;
+    }
+    Ok(outcome)
+}
+
+/// Lets a writer write, cuts the power after a while, and gives what the writer was told and when the cut began.
+fn write_until_cut(
+    disk: &Disk,
+    chance: &mut fastrand::Rng,
+    write: impl FnOnce(&AtomicBool, &mut Told) -> Result<()> + Send,
+) -> Result<(Told, Duration)> {
+    let over = AtomicBool::new(false);
+    let mut told = Told::new();
+    let cut = thread::scope(|scope| {
+        let writer = scope.spawn(|| write(&over, &mut told));
+        thread::sleep(moment(chance, 400));
+        let cut = disk.cut_power();
+        over.store(true, Ordering::SeqCst);
+        // Its end may be an error: the power is gone.
+        drop(writer.join());
+        cut
+    })?;
+    Ok((told, cut))
+}
+
+/// What was told before the cut must be among the first `kept`. What was told while it happened may be lost, and is
+/// counted: see [`Disk::cut_power`].
+fn judge(told: &Told, cut: Duration, kept: i64, outcome: &mut Outcome) {
+    outcome.commits += i64::try_from(told.len()).unwrap_or(i64::MAX);
+    let lost = told.iter().filter(|(number, _)| *number > kept);
+    let (before, within): (Vec<_>, Vec<_>) = lost.partition(|(_, at)| *at < cut);
+    outcome.lost_in_cut += within.len();
+    if let Some((number, at)) = before.last() {
+        outcome.violations.push(format!(
+            "write {number} was acknowledged {:?} before the cut, {kept} is the last one left",
+            cut.saturating_sub(*at)
+        ));
+    }
 }
 
 /// Every archive under its final name must be whole.
@@ -191,11 +237,7 @@ fn bad_archives(disk: &Disk, house: &House) -> Result<Vec<String>> {
         .collect())
 }
 
-fn commit_until(
-    database: &Path,
-    (cut, over): (&AtomicBool, &AtomicBool),
-    acknowledged: &AtomicI64,
-) -> Result<()> {
+fn commit_until(database: &Path, over: &AtomicBool, told: &mut Told) -> Result<()> {
     let connection = Connection::open(database)?;
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
@@ -210,9 +252,29 @@ fn commit_until(
     }
     while !over.load(Ordering::SeqCst) {
         connection.execute("INSERT INTO acts (words) VALUES (randomblob(2000))", [])?;
-        if !cut.load(Ordering::SeqCst) {
-            acknowledged.store(connection.last_insert_rowid(), Ordering::SeqCst);
+        told.push((connection.last_insert_rowid(), disk::moment()));
+    }
+    Ok(())
+}
+
+/// As much as a commit of the other writer, about.
+const RECORD_BYTES: usize = 2_400;
+
+fn plain_record(number: i64) -> Vec<u8> {
+    number.to_le_bytes().repeat(RECORD_BYTES / 8)
+}
+
+fn append_until(path: &Path, over: &AtomicBool, told: &mut Told) -> Result<()> {
+    let mut file = fs::File::create(path)?;
+    file.sync_all()?;
+    fs::File::open(path.parent().context("a directory")?)?.sync_all()?;
+    for number in 1.. {
+        if over.load(Ordering::SeqCst) {
+            break;
         }
+        file.write_all(&plain_record(number))?;
+        file.sync_data()?;
+        told.push((number, disk::moment()));
     }
     Ok(())
 }
@@ -281,7 +343,7 @@ fn close_segment(logs: &Path, number: usize, first: u64) -> Result<u64> {
         )?;
     }
     let mut file = fs::File::create(&path)?;
-    std::io::Write::write_all(&mut file, text.as_bytes())?;
+    file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY))?;
     fs::File::open(logs)?.sync_all()?;
