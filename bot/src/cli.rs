@@ -157,6 +157,14 @@ fn forget(config: &Config, user: u64) -> anyhow::Result<()> {
     let now = daemon_kit::time::now();
     let held = commands::still_held(&config.log.dir, (now, &config.zone()), config.language);
     writeln!(io::stdout().lock(), "{held}")?;
+    if gone.has_nameless {
+        // As the member would read it: the owner may pass it on.
+        writeln!(
+            io::stdout().lock(),
+            "{}",
+            commands::nameless(config.language)
+        )?;
+    }
     Ok(())
 }
 

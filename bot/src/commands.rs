@@ -21,7 +21,7 @@ pub use answer::{Desk, Stopping, Under, buttons, register, serve};
 pub use channel::{Changes, Channels};
 pub use chat::since_reset;
 pub use definitions::definitions;
-pub use held::still_held;
+pub use held::{nameless, still_held};
 pub use overhear::{consent_buttons, remark_buttons};
 pub use people::company;
 pub use request::{Button, Request};

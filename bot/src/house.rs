@@ -33,7 +33,7 @@ use crate::settings::{Live, Settings};
 use crate::start::{self, Data};
 use crate::store::Store;
 use crate::tally;
-use crate::turn::{Gate, Manner, Rooms};
+use crate::turn::{Gate, Manner, Rooms, Unsaid};
 
 /// Events between the gateway and the intake. When it is full, the gateway resumes a little later instead.
 const WAITING_EVENTS: usize = 4096;
@@ -373,6 +373,7 @@ async fn rooms(
         me: AtomicU64::new(0),
         gate: Gate::default(),
         views: Views::default(),
+        unsaid: Unsaid::default(),
     }))
 }
 

@@ -11,6 +11,7 @@ mod place;
 mod question;
 mod remark;
 mod speaker;
+mod unsaid;
 mod ways;
 mod wish;
 
@@ -44,6 +45,7 @@ use outcome::{Ended, Trouble};
 use place::Place;
 pub use remark::remark;
 use speaker::Speaker;
+pub use unsaid::Unsaid;
 use ways::Ways;
 pub use wish::Wish;
 
@@ -80,6 +82,8 @@ pub struct Rooms {
     pub gate: Gate,
     /// What was read of channels in which questions were left open.
     pub views: Views,
+    /// Answers that Discord would not take yet.
+    pub unsaid: Unsaid,
 }
 
 /// How we speak, and where.
@@ -172,6 +176,9 @@ pub async fn answer(rooms: Arc<Rooms>, mut turn: Turn) -> Outcome {
         .as_ref()
         .map_or(Some(Note::Failed), |ended| ended.note);
     let outcome = outcome::conclude(&rooms, &turn, place, ended).await;
+    if outcome != Outcome::Left {
+        rooms.unsaid.take(turn.inbound.id);
+    }
     if let Some(again) = &turn.again {
         again.tell(&rooms, note).await;
     }
@@ -222,6 +229,9 @@ async fn speak(rooms: &Rooms, turn: &Turn, speaker: &mut Speaker<'_>) -> Result<
             answer: None,
             ..ended
         });
+    }
+    if let Some(answer) = rooms.unsaid.take(turn.inbound.id) {
+        return unsaid::say(rooms, speaker, answer, None).await;
     }
     if let Err(busy) = wait_admitted(rooms, turn, speaker).await? {
         tracing::info!(event = "turn.busy", turn = turn.inbound.id, why = %busy, "asked to come back later");

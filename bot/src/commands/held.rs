@@ -1,5 +1,6 @@
 //! Until when old backups can hold what was forgotten: what the backup sidecar says about itself, in words. It leaves
-//! `backup-facts.json` in `logs/`, since the two programs meet in directories only. Without it nothing is promised.
+//! `backup-facts.json` in `logs/`, since the two programs meet in directories only. Without it nothing is promised. And
+//! where words are left that nobody knows to be whose.
 
 use std::path::Path;
 
@@ -44,6 +45,22 @@ fn read(logs: &Path) -> Option<Facts> {
 #[must_use]
 pub fn still_held(logs: &Path, when: (Timestamp, &TimeZone), language: Language) -> String {
     words(read(logs).as_ref(), when, language)
+}
+
+/// Where words may be left that nobody knows to be this member's.
+#[must_use]
+pub fn nameless(language: Language) -> &'static str {
+    match language {
+        Language::Ja => {
+            "前のボットから引き継いだスレッドには、だれの言葉かの記録がなく、全部がスレッドを始めた人の言葉として残っています。\
+             ほかの人が始めたスレッドにあなたの言葉があれば、始めた人の `/forget` か、このボットの持ち主の操作でだけ消せます。"
+        }
+        Language::En => {
+            "In threads taken over from the previous bot it was not written down who said what: all of a thread counts as the \
+             words of whoever began it. If words of yours are in one that somebody else began, only their `/forget`, or the \
+             owner of this bot, can take them away."
+        }
+    }
 }
 
 fn words(facts: Option<&Facts>, (now, zone): (Timestamp, &TimeZone), language: Language) -> String {

@@ -74,24 +74,9 @@ pub(super) async fn forget(
         ),
     };
     if gone.has_nameless {
-        text.extend(["\n", nameless(rooms.manner.language)]);
+        text.extend(["\n", held::nameless(rooms.manner.language)]);
     }
     Ok(Reply::new(text))
-}
-
-/// Where words may be left that nobody knows to be this member's.
-fn nameless(language: Language) -> &'static str {
-    match language {
-        Language::Ja => {
-            "前のボットから引き継いだスレッドには、だれの言葉かの記録がなく、全部がスレッドを始めた人の言葉として残っています。\
-             ほかの人が始めたスレッドにあなたの言葉があれば、始めた人の `/forget` か、このボットの持ち主の操作でだけ消せます。"
-        }
-        Language::En => {
-            "In threads taken over from the previous bot it was not written down who said what: all of a thread counts as the \
-             words of whoever began it. If words of yours are in one that somebody else began, only their `/forget`, or the \
-             owner of this bot, can take them away."
-        }
-    }
 }
 
 /// Takes one answer away and forgets its question, for the one who asked.

@@ -1,5 +1,6 @@
 //! What earlier lives left behind: open turns, and what was said while nobody listened.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -18,6 +19,9 @@ impl Intake {
         self.left = 0;
         match self.rooms.store.open_turns().await {
             Ok(open) => {
+                let ids: HashSet<u64> = open.iter().map(|open| open.turn.id).collect();
+                let is_open = |id: u64| ids.contains(&id) || self.running.contains_key(&id);
+                self.rooms.unsaid.keep_open(is_open);
                 let open: Vec<OpenTurn> = open
                     .into_iter()
                     .filter(|open| !self.running.contains_key(&open.turn.id))

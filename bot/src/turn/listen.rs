@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::gate::PictureRoom;
 use super::outcome::{Ended, Trouble};
 use super::speaker::Speaker;
+use super::unsaid::{self, Answer, Ending};
 use super::ways::Ways;
 use super::wish::{self, Wish};
 use super::{HOLD_AFTER, Rooms, Turn};
@@ -19,7 +20,7 @@ use crate::llm::{self, Completion, Delta, Prompt, Stop, Usage};
 use crate::manners::{self, Judge, Leave};
 use crate::notes::Note;
 use crate::purse::Reserved;
-use crate::store::{Purpose, Scope, State, Way};
+use crate::store::{Purpose, State};
 
 /// An answer that comes this fast after its first word is posted whole.
 const GROW_AFTER: Duration = Duration::from_millis(1000);
@@ -81,41 +82,18 @@ pub(super) async fn listen(
         .footer
         .then(|| format!("-# {}", paid[0].model));
     let more = wording.has_more.then(|| Note::more(rooms.manner.language));
-    let of_thread = of_thread(rooms, speaker).await?;
-    let remarks = [more, heard.remark.as_deref(), model.as_deref(), of_thread];
+    let remarks = [more, heard.remark.as_deref(), model.as_deref()];
     for remark in remarks.into_iter().flatten() {
         shown = format!("{shown}\n{remark}");
     }
-    let ended = match speaker.answer(&shown, wording.has_more).await {
-        Ok(ended) => ended,
-        Err(trouble) => {
-            // Paid for, though nobody got it.
-            rooms.store.spend(spent).await.ok();
-            return Err(trouble);
-        }
+    let answer = Answer {
+        text: Some(wording.text),
+        shown,
+        ending: Ending::Whole {
+            has_more: wording.has_more,
+        },
     };
-    Ok(Ended {
-        answer: Some(wording.text),
-        spent: Some(spent),
-        ..ended
-    })
-}
-
-/// What a new thread's first answer says of the thread, once. No part of what is remembered.
-async fn of_thread(rooms: &Rooms, speaker: &Speaker<'_>) -> Result<Option<&'static str>, Trouble> {
-    let turn = speaker.turn;
-    let Scope::Thread(thread) = speaker.place.scope else {
-        return Ok(None);
-    };
-    let is_first = match turn.way {
-        Way::Mention => true,
-        Way::FollowUp => {
-            let first = rooms.store.is_first_answer(thread, turn.inbound.id);
-            first.await.map_err(Trouble::Store)?
-        }
-        _ => false,
-    };
-    Ok(is_first.then(|| Note::new_thread(rooms.manner.language)))
+    unsaid::say(rooms, speaker, answer, Some(spent)).await
 }
 
 /// No more was wanted: what had come whole stays, and what came is paid for.
@@ -141,24 +119,12 @@ async fn stopped(
     } else {
         Some(reserved.settle(&[completed], Purpose::Answer).await)
     };
-    let mut shown = format!("{text}\n{}", Note::stopped(rooms.manner.language));
-    if let Some(remark) = of_thread(rooms, speaker).await? {
-        shown = format!("{shown}\n{remark}");
-    }
-    let ended = match speaker.stopped(shown.trim_start()).await {
-        Ok(ended) => ended,
-        Err(trouble) => {
-            if let Some(spent) = spent {
-                rooms.store.spend(spent).await.ok();
-            }
-            return Err(trouble);
-        }
+    let answer = Answer {
+        shown: format!("{text}\n{}", Note::stopped(rooms.manner.language)),
+        text: (!text.is_empty()).then_some(text),
+        ending: Ending::Stopped,
     };
-    Ok(Ended {
-        answer: (!text.is_empty()).then_some(text),
-        spent,
-        ..ended
-    })
+    unsaid::say(rooms, speaker, answer, spent).await
 }
 
 async fn failed(

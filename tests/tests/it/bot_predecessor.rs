@@ -195,12 +195,21 @@ fn importing_a_file_is_idempotent_and_reports() {
         .run()
         .expect_code(0);
     assert!(export.stdout.contains("old-crossed-question"));
-    house
-        .program("bot")
-        .env("DISCORD_TOKEN", tests::world::TOKEN)
-        .env("LLM_MODEL", "echo/echo")
-        .args(["forget", "--user", "99"])
-        .run()
-        .expect_code(0);
+    let forget = |user: &str| {
+        let bot = house.program("bot");
+        bot.env("DISCORD_TOKEN", tests::world::TOKEN)
+            .env("LLM_MODEL", "echo/echo")
+            .args(["forget", "--user", user])
+            .run()
+            .expect_code(0)
+            .stdout
+    };
+    let told = forget("98");
+    assert!(
+        told.contains("スレッドを始めた人"),
+        "words of theirs may be under the beginner's name: {told}"
+    );
+    let told = forget("99");
+    assert!(!told.contains("スレッドを始めた人"), "{told}");
     assert_eq!(stored(&house, "old-%"), 0, "answers and remarks too");
 }

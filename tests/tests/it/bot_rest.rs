@@ -118,6 +118,25 @@ fn writes_that_fail_in_the_middle_are_no_reason_to_ask_again() {
 }
 
 #[test]
+fn an_answer_that_discord_refuses_for_long_is_said_later_and_not_asked_for_again() {
+    let world = World::start();
+    let house = House::new(&world);
+    let mut bot = house.bot_with(&world, &[("THREADS", "off")]);
+    // As often as one post is tried.
+    world.fault(CREATE, RestAct::Refuse(503, 0), 5);
+    let said = world.mention(world.member("花"), world.general(), "まだ言えない");
+    bot.wait_event("turn.left");
+    // Whoever comes back looks at what was left.
+    world.with(|state| state.gateway.close(4000));
+    world.answer(said, &echo("まだ言えない"));
+    assert_eq!(settled(&house, said), state::ANSWERED);
+    assert_eq!(world.answers(said).len(), 1);
+    assert_eq!(world.asked().len(), 1, "asked once, paid for once");
+    bot.stop().expect_code(0);
+    world.finish();
+}
+
+#[test]
 fn a_limit_is_waited_out_and_nobody_else_waits() {
     let world = World::start();
     let house = House::new(&world);
