@@ -2,11 +2,10 @@
 
 use anyhow::Context;
 use daemon_kit::text::Text;
-use daemon_kit::time;
 use jiff::Timestamp;
 
 use crate::config::Config;
-use crate::prune;
+use crate::{find, prune};
 
 /// Accepts an archive and everything before it. The caller holds the job lock.
 ///
@@ -14,9 +13,7 @@ use crate::prune;
 /// When there is no such archive, or the catalogue cannot be written.
 pub fn run(config: &Config, wanted: &str) -> anyhow::Result<Text> {
     let mut catalog = prune::load(config)?;
-    let name = catalog
-        .resolve(wanted, time::now())
-        .with_context(|| format!("there is no archive {wanted}"))?;
+    let name = find::ours(config, &catalog, wanted)?;
     let record = catalog
         .archives
         .get(&name.to_string())

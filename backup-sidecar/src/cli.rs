@@ -20,7 +20,7 @@ use crate::lock::JobLock;
 use crate::manifest::Cause;
 use crate::resident::{self, Sidecar};
 use crate::watch::Watch;
-use crate::{accept, drill, lock, offsite, prune, report, restore, table, verify};
+use crate::{accept, drill, find, lock, offsite, prune, report, restore, table, verify};
 
 /// Consistent, verified backups of SQLite databases that are being written, and their restore.
 #[derive(Parser)]
@@ -47,7 +47,7 @@ enum Command {
     },
     /// Prove archives: every hash, every page, every row; all of them without a name
     Verify {
-        /// Archives to prove
+        /// Archives to prove, by their names, or copies of them elsewhere, by their paths
         names: Vec<String>,
     },
     /// Restore data/ in place (stop the bot first), or everything into a directory
@@ -204,23 +204,25 @@ fn verify_all(config: &Config, names: &[String], watch: &Watch) -> anyhow::Resul
     let before = catalog.clone();
     let keys = prune::keys(config)?;
     let wanted = if names.is_empty() {
-        catalog
-            .newest_first()
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect()
+        let all = catalog.newest_first().into_iter();
+        all.map(|(name, _)| find::Found {
+            path: config.backup_dir.join(name.to_string()),
+            name,
+            is_ours: true,
+        })
+        .collect()
     } else {
-        let found = names.iter().map(|name| {
-            catalog
-                .resolve(name, time::now())
-                .with_context(|| format!("there is no archive {name}"))
-        });
+        let found = names.iter().map(|name| find::here(config, &catalog, name));
         found.collect::<anyhow::Result<Vec<_>>>()?
     };
     let mut text = String::new();
     let mut is_good = true;
-    for name in wanted {
-        let path = config.backup_dir.join(name.to_string());
+    for find::Found {
+        name,
+        path,
+        is_ours,
+    } in wanted
+    {
         let is_closed = name.sealed && keys.is_none();
         let result = if is_closed {
             let expected = catalog
@@ -240,8 +242,12 @@ fn verify_all(config: &Config, names: &[String], watch: &Watch) -> anyhow::Resul
         };
         is_good &= result.is_ok();
         // Writing to a String cannot fail.
-        writeln!(text, "{name}  {word}").ok();
-        prune::note(&mut catalog, &name, result);
+        if is_ours {
+            writeln!(text, "{name}  {word}").ok();
+            prune::note(&mut catalog, &name, result);
+        } else {
+            writeln!(text, "{}  {word}", path.display()).ok();
+        }
     }
     // On a full disk, where nothing could be proved, that is what is told.
     if catalog != before {

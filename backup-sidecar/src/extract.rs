@@ -8,8 +8,8 @@ use daemon_kit::publish::{self, PARTIAL};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::config::Config;
+use crate::find::{self, Found};
 use crate::manifest::Manifest;
-use crate::restore;
 use crate::unpack::{Manner, unpack};
 use crate::watch::Watch;
 use crate::{forgotten, lock, prune};
@@ -33,7 +33,11 @@ pub fn run(
     now: Timestamp,
     watch: &Watch,
 ) -> anyhow::Result<(PathBuf, Manifest)> {
-    let (name, archive) = restore::find(config, wanted, watch)?;
+    let Found {
+        name,
+        path: archive,
+        ..
+    } = find::anywhere(config, wanted, watch)?;
     let target = config.backup_dir.join(format!("{PREFIX}{}", name.stem()));
     ensure!(!target.exists(), "{} is there already", target.display());
     let scratch = config

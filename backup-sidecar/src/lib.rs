@@ -15,6 +15,7 @@ pub mod draft;
 pub mod drill;
 pub mod extract;
 pub mod facts;
+pub mod find;
 pub mod forgotten;
 pub mod freeze;
 pub mod job;

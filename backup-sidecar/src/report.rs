@@ -77,7 +77,7 @@ fn log_published(cause: Cause, done: &Published) {
             event = "backup.note",
             archive,
             note,
-            "something was left out of the archive"
+            "something in the data is not in the archive, or not as it should be"
         );
     }
     for database in &done.made_wait {

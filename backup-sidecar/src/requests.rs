@@ -3,6 +3,7 @@
 //! A request is claimed by renaming it, so that a kill never runs it twice, and ends as `done-…` or `failed-…` with a
 //! report inside.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -101,6 +102,13 @@ pub fn serve(config: &Config, watch: &Watch) -> anyhow::Result<Served> {
         });
     }
     Ok(served)
+}
+
+/// The names of the requests that wait; none where the directory cannot be read.
+#[must_use]
+pub fn names(dir: &Path) -> BTreeSet<String> {
+    let waiting = waiting(dir).unwrap_or_default().into_iter();
+    waiting.map(|(name, _)| name).collect()
 }
 
 /// Requests whose work was cut off by a kill: they are told to be failed, never run again.

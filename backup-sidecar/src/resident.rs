@@ -180,8 +180,9 @@ impl Rounds {
         self.serve_requests();
         self.backup(now);
         self.rehearse(now);
-        // Last, and one archive at a time: whatever else is due never waits for more than one copy.
-        self.copies.turn(&self.config, &self.watch());
+        // Last, and one archive at a time: whatever else is due goes first, also before the rest of one copy.
+        let watch = self.watch().giving_way(self.others_come());
+        self.copies.turn(&self.config, &watch);
         self.announce_next(time::now());
         self.note();
         self.beat();
@@ -206,6 +207,19 @@ impl Rounds {
             self.trouble.gravest(),
             self.house.shutdown.clone(),
         )
+    }
+
+    /// Whether something to do has come since now. What waits already could not be done, and holds up no copy.
+    fn others_come(&self) -> impl Fn() -> bool + Send + 'static {
+        let now = time::now();
+        let next = self.timer.next_backup(&self.config, now);
+        let next = next.filter(|next| *next > now);
+        let dir = self.config.backup_dir.clone();
+        let before = requests::names(&dir);
+        move || {
+            let is_due = next.is_some_and(|next| time::now() >= next);
+            is_due || !requests::names(&dir).is_subset(&before)
+        }
     }
 
     fn finish_restore(&mut self) {

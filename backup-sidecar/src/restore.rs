@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use daemon_kit::lock::DirLock;
 use daemon_kit::publish::{self, PARTIAL};
 use daemon_kit::time;
@@ -13,10 +13,11 @@ use jiff::Timestamp;
 
 use crate::catalog::ArchiveName;
 use crate::config::Config;
+use crate::find::{self, Found};
 use crate::manifest::Manifest;
 use crate::unpack::{Manner, SPARE_BYTES, unpack};
 use crate::watch::Watch;
-use crate::{forgotten, job, offsite, prune, snapshot};
+use crate::{forgotten, job, prune, snapshot};
 
 mod journal;
 
@@ -62,7 +63,11 @@ pub fn in_place(config: &Config, wanted: &str, watch: &Watch) -> anyhow::Result<
     job::refuse_network(config)?;
     let _bot = bot_lock(data)?;
     journal::recover_locked(config)?;
-    let (name, archive) = find(config, wanted, watch)?;
+    let Found {
+        name,
+        path: archive,
+        ..
+    } = find::anywhere(config, wanted, watch)?;
     ensure!(
         !name.damaged,
         "{name} holds a damaged database: unpack it with --to instead and look at it first"
@@ -118,7 +123,11 @@ pub fn to_dir(
     watch: &Watch,
 ) -> anyhow::Result<Restored> {
     let began = Instant::now();
-    let (name, archive) = find(config, wanted, watch)?;
+    let Found {
+        name,
+        path: archive,
+        ..
+    } = find::anywhere(config, wanted, watch)?;
     let is_empty = match fs::read_dir(dir) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
@@ -157,53 +166,6 @@ pub fn to_dir(
         set_aside: Vec::new(),
         took: began.elapsed(),
     })
-}
-
-/// The archive that the owner means: one of ours, one from off-site, or any file by its path.
-///
-/// # Errors
-/// When there is none.
-pub fn find(
-    config: &Config,
-    wanted: &str,
-    watch: &Watch,
-) -> anyhow::Result<(ArchiveName, PathBuf)> {
-    let path = Path::new(wanted);
-    let is_file = wanted.contains('/') && path.is_file();
-    let is_elsewhere = is_file && !lies_in(path, &config.backup_dir);
-    // An archive of the same name on another disk is another file.
-    let catalog = prune::load(config)?;
-    let ours = catalog
-        .resolve(wanted, time::now())
-        .filter(|_| !is_elsewhere);
-    if let Some(name) = ours {
-        let path = config.backup_dir.join(name.to_string());
-        return Ok((name, path));
-    }
-    if is_file {
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.parse().ok());
-        let name = name.with_context(|| format!("{wanted} has not the name of an archive"))?;
-        return Ok((name, path.to_owned()));
-    }
-    if let Some(found) = offsite::fetch(config, wanted, watch)? {
-        return Ok(found);
-    }
-    if wanted == "latest" {
-        bail!("there is no archive in {}", config.backup_dir.display());
-    }
-    bail!(
-        "there is no archive {wanted} in {}",
-        config.backup_dir.display()
-    )
-}
-
-fn lies_in(path: &Path, dir: &Path) -> bool {
-    let real = |path: &Path| fs::canonicalize(path).ok();
-    path.parent()
-        .is_some_and(|parent| real(parent) == real(dir))
 }
 
 fn bot_lock(data: &Path) -> anyhow::Result<DirLock> {

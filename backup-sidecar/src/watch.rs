@@ -14,16 +14,22 @@ const BEAT_EVERY: Duration = Duration::from_secs(5);
 /// How often work on another thread is looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// The job was told to stop; it leaves nothing behind but what it published before.
+/// The job was told to stop; it leaves nothing behind but what it published before. One that gives way to another says
+/// nothing of it: it goes on afterwards.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped before it was done, because the program ends")]
 pub struct Stopped;
+
+/// Whether another job waits that goes first.
+type OthersWait = Box<dyn Fn() -> bool + Send>;
 
 /// What a job reports to between its blocks.
 pub struct Watch {
     heartbeat: Option<Heartbeat>,
     unhealthy: Option<String>,
     shutdown: Shutdown,
+    others_wait: Option<OthersWait>,
+    gives_way: Cell<bool>,
     last_beat: Cell<Option<Instant>>,
     bar: ProgressBar,
 }
@@ -58,8 +64,19 @@ impl Watch {
             heartbeat,
             unhealthy,
             shutdown,
+            others_wait: None,
+            gives_way: Cell::new(false),
             last_beat: Cell::new(None),
             bar,
+        }
+    }
+
+    /// For a job that can go on later: it stops within seconds when `others_wait` says that another one does.
+    #[must_use]
+    pub fn giving_way(self, others_wait: impl Fn() -> bool + Send + 'static) -> Self {
+        Self {
+            others_wait: Some(Box::new(others_wait)),
+            ..self
         }
     }
 
@@ -87,8 +104,11 @@ impl Watch {
                 (Some(heartbeat), None) => heartbeat.beat(),
                 (None, _) => {}
             }
+            if self.others_wait.as_ref().is_some_and(|wait| wait()) {
+                self.gives_way.set(true);
+            }
         }
-        if self.shutdown.is_soft() {
+        if self.shutdown.is_soft() || self.gives_way.get() {
             Err(Stopped)
         } else {
             Ok(())
@@ -99,6 +119,12 @@ impl Watch {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.shutdown.is_soft()
+    }
+
+    /// Whether the job has stopped because another one goes first.
+    #[must_use]
+    pub fn gives_way(&self) -> bool {
+        self.gives_way.get()
     }
 
     /// Does long work that cannot report by itself, on a thread of its own; meanwhile the job is seen to live.

@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// The namespace of every answer of S3.
 const XMLNS: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
@@ -32,6 +33,8 @@ pub struct State {
     pub parts_until_outage: Option<usize>,
     /// Objects are cut short when they are read back.
     pub truncate: bool,
+    /// After each so many KiB that are sent, a second passes.
+    pub kib_a_second: Option<usize>,
 }
 
 /// An upload in parts.
@@ -103,7 +106,7 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             }
         }
         let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
+        take(&mut reader, &mut body, state)?;
         let (status, answer) = state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -115,6 +118,25 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         )?;
         stream.write_all(&answer)?;
     }
+}
+
+/// Reads a body, as slowly as the line is.
+fn take(reader: &mut impl Read, body: &mut [u8], state: &Mutex<State>) -> std::io::Result<()> {
+    const STEPS_A_SECOND: usize = 10;
+    let mut rest = body;
+    while !rest.is_empty() {
+        let locked = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let pace = locked.kib_a_second;
+        drop(locked);
+        let step = pace.map_or(rest.len(), |kib| (kib << 10) / STEPS_A_SECOND);
+        let (now, later) = rest.split_at_mut(step.min(rest.len()));
+        reader.read_exact(now)?;
+        rest = later;
+        if pace.is_some() {
+            thread::sleep(Duration::from_secs(1) / STEPS_A_SECOND as u32);
+        }
+    }
+    Ok(())
 }
 
 impl State {

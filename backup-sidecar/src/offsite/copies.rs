@@ -124,6 +124,8 @@ impl Round {
         match copy_one(config, &mut catalog, place.as_ref(), (&name, &there), watch) {
             Ok(is_copied) => self.copied += usize::from(is_copied),
             Err(error) if watch.is_stopping() => return Err(error),
+            // What stands of it in the other place is gone on with.
+            Err(_) if watch.gives_way() => drop(self.tried.remove(&name)),
             Err(error) => self.failures.push(format!("{error:#}")),
         }
         Ok(true)

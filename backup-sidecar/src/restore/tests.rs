@@ -154,26 +154,6 @@ fn a_log_without_its_database_is_set_aside_and_never_replayed() {
 }
 
 #[test]
-fn a_path_elsewhere_is_not_the_archive_of_that_name_here() {
-    let home = Home::new();
-    home.write("sessions.db", 1..=3);
-    let name = home.backup();
-    let usb = tempfile::tempdir().unwrap();
-    let there = usb.path().join(&name);
-    let ours = home.config.backup_dir.join(&name);
-    fs::copy(&ours, &there).unwrap();
-    let found = |path: &Path| {
-        find(&home.config, path.to_str().unwrap(), &Watch::command())
-            .unwrap()
-            .1
-    };
-    assert_eq!(found(&there), there);
-    assert_eq!(found(&ours), ours);
-    // A path that leads nowhere, such as one of the host, still says which archive is meant.
-    assert_eq!(found(Path::new(&format!("/nowhere/{name}"))), ours);
-}
-
-#[test]
 fn a_database_of_another_program_is_archived_as_sound_and_restored() {
     let home = Home::new();
     let theirs = crate::verify::tests::foreign(&home.config.sources.data);

@@ -23,7 +23,7 @@ fn wait_for<R>(what: &str, mut look: impl FnMut() -> Option<R>) -> R {
 }
 
 /// Makes a request folder and waits for its end; tells the report.
-fn request(house: &House, sidecar: &mut Running, name: &str) -> (bool, String) {
+pub(crate) fn request(house: &House, sidecar: &mut Running, name: &str) -> (bool, String) {
     // Made elsewhere and moved in, so that the sidecar never sees a folder that is not its user's.
     let folder = house.path(&format!("tmp/{name}"));
     fs::create_dir(&folder).unwrap();
@@ -196,6 +196,31 @@ fn an_archive_that_rotted_since_lets_no_older_one_go() {
     sidecar(&["verify"]);
     sidecar(&["prune"]);
     assert_eq!(archives(&house), std::slice::from_ref(newest));
+}
+
+#[test]
+fn a_copy_elsewhere_is_proved_by_its_path_and_never_accepted() {
+    let house = House::alone();
+    chat(&house, 20);
+    command(&house, &["backup"], &[]).expect_code(0);
+    let name = archives(&house).remove(0);
+    let mut copy = fs::read(house.backups().join(&name)).unwrap();
+    let path = house.write(&format!("usb/{name}"), &copy);
+    let path = path.to_str().unwrap();
+    let told = command(&house, &["verify", path], &[]).expect_code(0);
+    assert!(told.stdout.contains(&format!("{path}  ok")), "{told:?}");
+    // Among the files; before them there is padding.
+    let late = copy.len() - 100;
+    copy[late] ^= 1;
+    house.write(&format!("usb/{name}"), copy);
+    let told = command(&house, &["verify", path], &[]).expect_code(1);
+    assert!(told.stdout.contains(&format!("{path}  BAD")), "{told:?}");
+    assert!(
+        list(&house)["archives"][0]["bad"].is_null(),
+        "ours is sound"
+    );
+    let told = command(&house, &["accept", path], &[]).expect_code(1);
+    assert!(told.stderr.contains("is not in"), "{told:?}");
 }
 
 fn walk_has_partials(house: &House) -> bool {

@@ -7,6 +7,7 @@ use tests::s3::real::{ACCESS_KEY, SECRET_KEY, Server};
 use tests::s3::{Storage, Upload};
 use tests::{House, skipped};
 
+use crate::backup_jobs::request;
 use crate::backup_restore::sidecar;
 
 /// The sidecar's settings for a bucket.
@@ -151,6 +152,32 @@ fn a_large_archive_goes_in_parts_and_an_outage_costs_one_part() {
     let first = archives(&house).remove(0);
     sidecar(&other, &["restore", &first], &remote).expect_code(0);
     assert_eq!(rows(&other.database()), THREE_PARTS);
+}
+
+#[test]
+fn a_request_does_not_wait_for_a_slow_upload_which_goes_on_afterwards() {
+    let house = House::alone();
+    let storage = Storage::start();
+    chat(&house, THREE_PARTS);
+    // Slow enough for minutes.
+    storage.with(|state| state.kib_a_second = Some(100));
+    let mut launch = house.program("backup-sidecar");
+    for (name, value) in bucket(&storage.url) {
+        launch = launch.env(name, value);
+    }
+    let mut sidecar = launch.start();
+    sidecar.poll("the upload to begin", |_| {
+        storage.with(|state| (!state.uploads.is_empty()).then_some(()))
+    });
+    let name = archives(&house).remove(0).replace(".tar.zst", "");
+    let (is_done, report) = request(&house, &mut sidecar, &format!("extract-{name}"));
+    assert!(is_done, "{report}");
+    assert!(!all_are_off_site(&house));
+    storage.with(|state| state.kib_a_second = None);
+    sidecar.wait_event("offsite.done");
+    assert!(all_are_off_site(&house));
+    sidecar.stop().expect_code(0);
+    assert!(storage.with(|state| state.uploads.is_empty()));
 }
 
 #[test]

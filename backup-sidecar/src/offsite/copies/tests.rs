@@ -221,3 +221,16 @@ fn a_round_that_is_cut_off_is_no_failure() {
     assert_eq!((round.copied(), round.trouble()), (0, None));
     assert!(home.is_behind());
 }
+
+#[test]
+fn a_copy_gives_way_to_what_comes_and_is_made_afterwards() {
+    let home = Home::new(&[1]);
+    let watch = Watch::command().giving_way(|| true);
+    let mut round = Round::default();
+    assert_eq!(round.step(&home.config, Duration::ZERO, &watch), Step::More);
+    assert!(watch.gives_way() && home.is_behind());
+    let watch = Watch::command().giving_way(|| false);
+    assert_eq!(round.step(&home.config, Duration::ZERO, &watch), Step::More);
+    assert_eq!(round.step(&home.config, Duration::ZERO, &watch), Step::Over);
+    assert_eq!((round.copied(), round.trouble()), (1, None));
+}
