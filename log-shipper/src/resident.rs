@@ -18,7 +18,7 @@ use crate::forward::loki::Loki;
 use crate::forward::{Forwarder, Sink, Syslog};
 use crate::ledger::Ledger;
 use crate::redact::Redactor;
-use crate::segment::Listing;
+use crate::segment::{DirStamp, Listing};
 use crate::sweep::{Grudges, Sweeper};
 use crate::wake::{Reason, Waker};
 
@@ -26,8 +26,10 @@ use crate::wake::{Reason, Waker};
 const NICE: i32 = 3;
 /// The page calls itself old after little more than two hours, however seldom the owner wants sweeps.
 const KEEP_SECONDS: u64 = 3_600;
-/// A directory that did not change is listed all the same, every so many intervals.
+/// A directory in which no segment was closed is listed all the same, every so many intervals.
 const LIST_EVERY: u32 = 10;
+/// One whose own time has not changed since: by then segments have grown old at most.
+const LIST_SAME_EVERY: Duration = Duration::from_hours(1);
 
 /// The program.
 pub struct LogShipper;
@@ -188,6 +190,8 @@ struct Tender {
     every: Duration,
     swept: Instant,
     skipped: u32,
+    /// The directory after the last sweep, and when that was.
+    listed: (Option<DirStamp>, Instant),
     closed_bytes: Option<u64>,
     changed: bool,
     unfinished: bool,
@@ -202,6 +206,7 @@ impl Tender {
             every: Duration::from_secs(config.sweep_seconds),
             swept: Instant::now(),
             skipped: 0,
+            listed: (None, Instant::now()),
             closed_bytes: None,
             changed: true,
             unfinished: false,
@@ -223,13 +228,20 @@ impl Tender {
         if self.swept.elapsed() < self.every && !self.unfinished {
             return;
         }
-        if self.changed || self.unfinished || self.skipped >= LIST_EVERY || self.sweeper.is_tight()
-        {
+        let is_wanted = self.changed || self.unfinished || self.sweeper.is_tight();
+        if is_wanted || (self.skipped >= LIST_EVERY && !self.is_as_listed()) {
             self.sweep(shutdown);
         } else {
             self.skipped += 1;
             self.swept = Instant::now();
         }
+    }
+
+    /// Whether a listing would show what the last one did.
+    fn is_as_listed(&self) -> bool {
+        let (stamp, at) = self.listed;
+        let is_same = |before: DirStamp| DirStamp::of(&self.sweeper.dir) == Some(before);
+        at.elapsed() < LIST_SAME_EVERY && stamp.is_some_and(is_same)
     }
 
     /// Bytes of the closed segments as the last sweep left them: beside thousands, each one's size is not asked for anew
@@ -285,6 +297,7 @@ impl Tender {
             }
         }
         self.swept = Instant::now();
+        self.listed = (DirStamp::of(&self.sweeper.dir), self.swept);
     }
 }
 

@@ -410,14 +410,17 @@ impl DirStamp {
             settled: age.is_some_and(|age| age > Self::COARSE),
         })
     }
+
+    /// Whether both looks saw the same time, though another change may hide behind it.
+    #[must_use]
+    pub fn says_the_same_as(self, other: DirStamp) -> bool {
+        self.modified == other.modified && self.inode == other.inode
+    }
 }
 
 impl PartialEq for DirStamp {
     fn eq(&self, other: &DirStamp) -> bool {
-        self.settled
-            && other.settled
-            && self.modified == other.modified
-            && self.inode == other.inode
+        self.settled && other.settled && self.says_the_same_as(*other)
     }
 }
 
