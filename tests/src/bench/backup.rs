@@ -161,7 +161,37 @@ impl Bench {
             ours.peak,
             Band::AtMost(64.0),
         ));
+        table.add(Row::alone(
+            format!("{size} MiB at rest: disk that is needed besides the archive, in databases"),
+            Sample::of([self.extra_disk()?]),
+            // One copy, and the manifest's small change.
+            Band::AtMost(1.01),
+        ));
         Ok(())
+    }
+
+    /// How many times the database's size is taken while a backup runs, and is free again afterwards.
+    fn extra_disk(&self) -> Result<f64> {
+        let database = fs::metadata(self.house.database())?.len();
+        let root = self.house.path("");
+        let over = AtomicBool::new(false);
+        let most = thread::scope(|scope| -> Result<u64> {
+            let watching = scope.spawn(|| {
+                let mut most = 0;
+                while !over.load(Ordering::Relaxed) {
+                    // A file that goes meanwhile spoils one look.
+                    most = bytes_below(&root).map_or(most, |bytes| most.max(bytes));
+                    thread::sleep(Duration::from_millis(2));
+                }
+                most
+            });
+            let made = self.ours();
+            over.store(true, Ordering::Relaxed);
+            let most = watching.join().ok().context("the look at the disk")?;
+            made.map(|_| most)
+        })?;
+        let after = bytes_below(&root)?;
+        Ok(most.saturating_sub(after) as f64 / database as f64)
     }
 
     fn restores(&self, rounds: usize, table: &mut Table) -> Result<()> {
