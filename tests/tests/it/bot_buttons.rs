@@ -282,11 +282,13 @@ fn again_works_where_there_is_no_thread() {
     let house = House::new(&world);
     let bot = house.bot_with(&world, &[("THREADS", "off")]);
     let hana = world.member("花");
-    let places = [
-        world.mention(hana, world.general(), "ここで"),
-        world.direct(hana, "ふたりで"),
-    ];
-    for said in places {
+    for is_direct in [false, true] {
+        // One after the other: the next answer is scripted for whoever asks next.
+        let said = if is_direct {
+            world.direct(hana, "ふたりで")
+        } else {
+            world.mention(hana, world.general(), "ここで")
+        };
         let first = world.answer(said, "こたえ");
         settled(&house, said);
         world.model(1, Act::Say("つぎの答えです。".to_owned()));
